@@ -1,0 +1,191 @@
+"""The command `codi`. Bad input is one line on stderr and status 2; torch is imported when a model runs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias
+
+import typer
+from typer.exceptions import Exit, TyperException
+
+from codi.apps import arguments
+from codi.types import InputError
+
+app = typer.Typer(
+    help="Any set of text, image, audio and video in, any set out.",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+world = typer.Typer(help="The world that codi-mini is trained on.", rich_markup_mode=None)
+app.add_typer(world, name="world")
+
+Many: TypeAlias = list[str] | None
+Model = Annotated[str, typer.Option(help="A bundle: codi-mini, or a folder.")]
+
+
+@app.command()
+def generate(  # noqa: PLR0913  the options of the command
+    inputs: Annotated[Many, typer.Option(help='What prompts: text="...", image=cat.png, bare files or text.')] = None,
+    given: Annotated[Many, typer.Option(help="What stands: video=clip.mp4, image@0.5=frame.png.")] = None,
+    outputs: Annotated[Many, typer.Option(help="The modalities to make.")] = None,
+    out: Annotated[Path, typer.Option(help="The folder for the files.")] = Path("out"),
+    seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
+    steps: Annotated[int | None, typer.Option(help="Denoising steps.")] = None,
+    guidance: Annotated[float | None, typer.Option(help="How strongly the inputs steer.")] = None,
+    bridge: Annotated[float | None, typer.Option(help="How strongly outputs steer each other; 0: not.")] = None,
+    num: Annotated[int, typer.Option(help="Results of each output.")] = 1,
+    negative: Annotated[Many, typer.Option(help="What to keep away from, written as inputs are.")] = None,
+    weights: Annotated[Many, typer.Option(help="Weights of inputs: text=1,image=.5.")] = None,
+    duration: Annotated[float | None, typer.Option(help="Length in seconds.")] = None,
+    fps: Annotated[float | None, typer.Option(help="Video frames per second.")] = None,
+    size: Annotated[int | None, typer.Option(help="Side of pictures and frames in pixels.")] = None,
+    scheduler: Annotated[str | None, typer.Option(help="The sampler.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
+    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
+    model: Model = "codi-mini",
+    no_recipe: Annotated[bool, typer.Option("--no-recipe", help="Leave the recipe out of the files.")] = False,
+) -> None:
+    """Make all outputs together from the inputs and givens."""
+    from codi.apps import request
+    from codi.bundles import find_bundle
+
+    numbers = _numbers(seed, steps, guidance, bridge, num, duration, fps, size)
+    if dtype not in request.DTYPES:
+        raise InputError(f"--dtype {dtype}", "is not a number format", f"choose among {', '.join(request.DTYPES)}")
+    wanted = arguments.check_outputs(outputs or [], ())
+    find_bundle(model)
+    stand = arguments.check_given(arguments.read_sources(given or [], "--given"))
+    arguments.check_outputs(wanted, [source.modality for source in stand])
+    prompts = arguments.read_sources(inputs or [], "--inputs")
+    if not prompts and not stand:
+        raise InputError("--inputs", "is missing", 'give at least one input or given, as in text="a red circle"')
+    if weights:
+        numbers["weights"] = arguments.weights(weights, {source.modality for source in prompts})
+    if scheduler is not None:
+        numbers["scheduler"] = scheduler
+    against = arguments.read_sources(negative or [], "--negative")
+    _make(request.Request(prompts, stand, wanted, numbers, against, model, device, dtype), out, not no_recipe)
+
+
+def _numbers(
+    seed: int,
+    steps: int | None,
+    guidance: float | None,
+    bridge: float | None,
+    num: int,
+    duration: float | None,
+    fps: float | None,
+    size: int | None,
+) -> dict[str, Any]:
+    """Checked numbers under the pipeline's names; those left out are left to the pipeline."""
+    values: dict[str, Any] = {
+        "seed": arguments.whole("--seed", seed, 0, 2**63 - 1),
+        "num_outputs_per_prompt": arguments.whole("--num", num, 1, 1024),
+        "num_inference_steps": None if steps is None else arguments.whole("--steps", steps, 1, 1000),
+        "guidance_scale": None if guidance is None else arguments.number("--guidance", guidance),
+        "bridge_scale": None if bridge is None else arguments.number("--bridge", bridge),
+        "duration": None if duration is None else arguments.number("--duration", duration, maximum=600, above=True),
+        "fps": None if fps is None else arguments.number("--fps", fps, maximum=240, above=True),
+        "size": None if size is None else arguments.whole("--size", size, 1, 4096),
+    }
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _make(wanted: Any, out: Path, keep_recipe: bool, threads: int | None = None) -> None:
+    from codi.apps.request import fulfil
+
+    for file in fulfil(wanted, out, keep_recipe, threads):
+        typer.echo(file)
+
+
+@app.command()
+def rerun(
+    file: Annotated[Path, typer.Argument(help="A file that codi generate made.")],
+    out: Annotated[Path | None, typer.Option(help="The folder for the files; rerun/ beside the file.")] = None,
+) -> None:
+    """Replay the recipe inside a file: the same bytes on the same machine."""
+    from codi.apps import recipe
+    from codi.bundles import bundle_hash, find_bundle
+
+    kept = recipe.read(file)
+    wanted = recipe.request(kept, str(file))
+    if kept.get("bundle") != bundle_hash(find_bundle(wanted.model)):
+        typer.echo(f"{file}: was made with other weights than {wanted.model} holds now; the result differs", err=True)
+    _make(wanted, out or file.parent / "rerun", True, kept.get("threads"))
+
+
+@app.command()
+def show(file: Annotated[Path, typer.Argument(help="A media file.")]) -> None:
+    """What a file holds, and the recipe inside."""
+    from codi.apps import recipe
+
+    for line in recipe.summary(file):
+        typer.echo(line)
+
+
+@app.command()
+def info(model: Model = "codi-mini") -> None:
+    """The parts of a bundle: parameters and bytes."""
+    from codi.bundles import components, find_bundle
+
+    folder = find_bundle(model)
+    parts = list(components(folder))
+    typer.echo(folder)
+    width = max((len(part.name) for part in parts), default=5)
+    for part in parts:
+        typer.echo(f"{part.name:{width}}  {part.parameters:>12,} parameters  {part.size:>12,} bytes")
+    parameters, size = sum(part.parameters for part in parts), sum(part.size for part in parts)
+    typer.echo(f"{'total':{width}}  {parameters:>12,} parameters  {size:>12,} bytes")
+
+
+@world.command()
+def preview(
+    out: Annotated[Path, typer.Option(help="The folder for the files.")] = Path("out"),
+    seed: Annotated[int, typer.Option(help="Which scenes.")] = 0,
+    count: Annotated[int, typer.Option(help="How many scenes.")] = 16,
+) -> None:
+    """Render scenes: a contact sheet, sounds and clips."""
+    arguments.whole("--seed", seed, 0, 2**63 - 1)
+    arguments.whole("--count", count, 1, 1024)
+    from codi.apps.request import writable
+    from codi.worlds.sounding_shapes.preview import preview as render
+
+    with writable(out, []):
+        for file in render(out, seed=seed, count=count):
+            typer.echo(file)
+
+
+def run(argv: list[str]) -> int:
+    """Run one command line.
+
+    Args:
+        argv: the arguments, without the program's name.
+
+    Returns:
+        The exit status: 0, 2 for bad input, 130 when interrupted.
+    """
+    try:
+        return int(app(args=arguments.expand(argv or ["--help"]), prog_name="codi", standalone_mode=False) or 0)
+    except InputError as error:
+        return _complain(str(error))
+    except Exit as error:
+        # typer turns an interrupt into status 130.
+        return int(error.exit_code)
+    except TyperException as error:
+        return _complain(f"codi: {error.format_message()}")
+
+
+def _complain(message: str) -> int:
+    print(" ".join(message.split()), file=sys.stderr)  # noqa: T201
+    return 2
+
+
+def main() -> None:
+    """Entry point of the command `codi`."""
+    sys.exit(run(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""Components -> a pipeline -> a bundle folder; the debug bundle."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import FlowMatchEulerDiscreteScheduler
+from torch import nn
+from transformers import BertConfig, BertModel, BertTokenizerFast
+
+from codi.bridge import Bridge, EnvironmentEncoder
+from codi.manifest import write_manifest
+from codi.modalities.audio import denoiser as audio
+from codi.modalities.audio.prompt import AudioPromptEncoder
+from codi.modalities.audio.vocoder import Vocoder
+from codi.modalities.image import denoiser as image
+from codi.modalities.image.prompt import ImagePromptEncoder
+from codi.modalities.text import denoiser as text
+from codi.modalities.text.autoencoder import TextAutoencoder
+from codi.modalities.text.prompt import TextPromptEncoder
+from codi.modalities.video import denoiser as video
+from codi.modalities.video.prompt import VideoPromptEncoder
+from codi.networks.patch_autoencoder import PatchAutoencoder
+from codi.networks.unet_denoiser import TAP_CHANNELS, bridge_sites
+from codi.pipeline import CoDiPipeline
+
+SHIFTS = {"text": 2.0, "image": 4.0, "audio": 4.0, "video": 6.0}
+"""Shift of each modality's sampler: how far its steps crowd towards the noise, where its structure is decided."""
+
+
+def schedulers() -> dict[str, Any]:
+    """codi-mini's samplers: rectified flow, shifted per modality."""
+    return {f"{name}_scheduler": FlowMatchEulerDiscreteScheduler(shift=shift) for name, shift in SHIFTS.items()}
+
+
+def coupling(image_unet: nn.Module, audio_unet: nn.Module, transformer: nn.Module) -> dict[str, nn.Module]:
+    """Untrained environment encoders and bridges for codi-mini's denoisers; zero-initialised, so they change nothing."""
+    picture = (TAP_CHANNELS + image_unet.config.in_channels) * 16  # type: ignore[union-attr, operator]
+    sound = (TAP_CHANNELS + audio_unet.config.in_channels) * 4  # type: ignore[union-attr, operator]
+    words = transformer.config.width + transformer.config.channels  # type: ignore[union-attr, operator]
+    return {
+        "image_environment_encoder": EnvironmentEncoder(picture, image.SLOTS),
+        "video_environment_encoder": EnvironmentEncoder(picture, video.SLOTS),
+        "audio_environment_encoder": EnvironmentEncoder(sound, audio.SLOTS),
+        "text_environment_encoder": EnvironmentEncoder(words, text.LATENT_TOKENS),
+        "image_bridge": Bridge(bridge_sites(image_unet)),
+        # The video UNet has the image UNet's cross-attentions under the same names.
+        "video_bridge": Bridge(bridge_sites(image_unet)),
+        "audio_bridge": Bridge(bridge_sites(audio_unet)),
+        "text_bridge": Bridge(text.bridge_sites(transformer)),  # type: ignore[arg-type]
+    }
+
+
+def save_bundle(components: Mapping[str, Any], folder: Path, dtype: torch.dtype = torch.float16) -> None:
+    """Write a bundle beside its place, then swap it in.
+
+    Args:
+        components: by name; what is missing is left out.
+        folder: where the bundle will stand.
+        dtype: of the weights on disk.
+    """
+    fresh = folder.with_name(folder.name + ".new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    modules = {n: c.to(dtype) if isinstance(c, nn.Module) else c for n, c in components.items()}
+    CoDiPipeline(**modules).save_pretrained(fresh, safe_serialization=True)
+    write_manifest(fresh)
+    shutil.rmtree(folder, ignore_errors=True)
+    fresh.rename(folder)
+
+
+def debug_bundle(folder: Path, seed: int = 0) -> Path:
+    """A bundle of random weights with everything a real one has, built in seconds, for tests.
+
+    Its bridges are not zero: every output reads every other.
+    """
+    torch.manual_seed(seed)
+    image_unet, audio_unet, transformer = image.image_unet(), audio.audio_unet(), text.TextTransformer(layers=2)
+    coupled = coupling(image_unet, audio_unet, transformer)
+    for name, module in coupled.items():
+        if isinstance(module, Bridge):
+            for reader in module.readers.values():
+                nn.init.normal_(reader.to_out.weight, std=0.2)  # type: ignore[union-attr, arg-type]
+    components = {
+        **_debug_text(folder.with_name(folder.name + ".vocabulary")),
+        "text_denoiser": transformer,
+        "image_prompt_encoder": ImagePromptEncoder(widths=(3, 8, 8, 8, 8)),
+        "image_autoencoder": PatchAutoencoder(widths=(16, 16)),
+        "image_denoiser": image_unet,
+        "audio_prompt_encoder": AudioPromptEncoder(widths=(1, 8, 8, 8, 8)),
+        "audio_autoencoder": PatchAutoencoder(channels=1, patch=(8, 4), widths=(16, 16), latent_channels=16),
+        "audio_vocoder": Vocoder(width=16, depth=1),
+        "audio_denoiser": audio_unet,
+        "video_prompt_encoder": VideoPromptEncoder(widths=(3, 8, 8, 8, 8)),
+        "video_motion": video.motion_adapter(),
+        **coupled,
+        **schedulers(),
+    }
+    save_bundle(components, folder, torch.float32)
+    return folder
+
+
+def _debug_text(scratch: Path) -> dict[str, Any]:
+    """A sentence encoder of one layer over a vocabulary of letters, and what stands on it."""
+    scratch.mkdir(parents=True, exist_ok=True)
+    letters = [chr(c) for c in range(33, 127) if not chr(c).isupper()]
+    pieces = ["[PAD]", *(f"[unused{k}]" for k in range(1, 100)), "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    vocabulary = pieces + letters + [f"##{letter}" for letter in letters]
+    (scratch / "vocab.txt").write_text("\n".join(vocabulary))
+    tokenizer = BertTokenizerFast(vocab_file=str(scratch / "vocab.txt"))
+    shutil.rmtree(scratch)
+    config = BertConfig(
+        vocab_size=len(vocabulary), hidden_size=384, num_hidden_layers=1, num_attention_heads=4, intermediate_size=64
+    )
+    said = (101, 102, *range(104 + 64, 104 + 90))
+    return {
+        "tokenizer": tokenizer,
+        "text_encoder": BertModel(config, add_pooling_layer=False),
+        "text_prompt_encoder": TextPromptEncoder(layers=1),
+        "text_autoencoder": TextAutoencoder(vocabulary=said, layers=1),
+    }
+
+

@@ -1,0 +1,101 @@
+"""Where bundles are: a name, or a folder, to the folder that holds the weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from codi.types import InputError
+
+DEFAULT = "codi-mini"
+_INDEX = "model_index.json"
+_REMEDY = f"give {DEFAULT} or a folder that holds {_INDEX}"
+_MAX_HEADER = 100 * 2**20
+
+
+@dataclass(frozen=True)
+class Component:
+    """One weight file of a bundle.
+
+    Attributes:
+        name: path inside the bundle.
+        parameters: how many numbers its tensors hold.
+        size: bytes on disk.
+    """
+
+    name: str
+    parameters: int
+    size: int
+
+
+def shipped() -> tuple[Path, ...]:
+    """The folders that hold shipped bundles: of a source checkout, of an installed wheel."""
+    package = Path(__file__).resolve().parent
+    return package.parent / "checkpoints", package / "_bundle"
+
+
+def find_bundle(name: str) -> Path:
+    """The folder of a bundle.
+
+    Args:
+        name: a shipped bundle ("codi-mini") or a folder. Nothing is fetched from the network.
+
+    Raises:
+        InputError: there is no such bundle.
+    """
+    for folder in (Path(name).expanduser(), *(place / name for place in shipped())):
+        if name and (folder / _INDEX).is_file():
+            return folder
+    if Path(name).is_dir():
+        raise InputError(name or "--model", f"is a folder without {_INDEX}", _REMEDY)
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+        raise InputError(name, "is no folder, and hub ids are not fetched", f"fetch it first, then {_REMEDY}")
+    raise InputError(name or "--model", "is no bundle", _REMEDY)
+
+
+def bundle_hash(folder: Path) -> str:
+    """SHA-256 of the bundle's manifest of hashes, or of its index where it has no manifest."""
+    manifest = folder / "manifest.json"
+    return hashlib.sha256((manifest if manifest.is_file() else folder / _INDEX).read_bytes()).hexdigest()
+
+
+def components(folder: Path) -> Iterator[Component]:
+    """The weight files of a bundle, from their headers alone.
+
+    Raises:
+        InputError: a weight file is damaged.
+    """
+    for path in sorted(folder.rglob("*.safetensors")):
+        tensors = {name: entry for name, entry in _header(path).items() if name != "__metadata__"}
+        parameters = sum(_count(entry["shape"]) for entry in tensors.values())
+        yield Component(str(path.relative_to(folder)), parameters, path.stat().st_size)
+
+
+def _count(shape: list[int]) -> int:
+    total = 1
+    for side in shape:
+        total *= side
+    return total
+
+
+def _header(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            header = json.loads(file.read(min(length, _MAX_HEADER)))
+        end = max((entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"), default=0)
+    except (struct.error, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _damaged(path) from error
+    if path.stat().st_size != 8 + length + end:
+        raise _damaged(path)
+    return dict(header)
+
+
+def _damaged(path: Path) -> InputError:
+    return InputError(str(path), "is a damaged weight file", "restore the bundle, from git or the wheel")

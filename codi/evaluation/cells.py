@@ -1,0 +1,127 @@
+"""A cell: one set of inputs, one set of outputs, one setting; and the samples that it gives."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from codi.evaluation.engines import Engine
+from codi.evaluation.faces import FACES
+from codi.evaluation.prompts import Prompt, draw_prompts
+from codi.worlds.sounding_shapes.readers import Reading
+from codi.worlds.sounding_shapes.scene import Split
+
+BATCH = 16
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What to sample.
+
+    Attributes:
+        name: unique within its suite; also the stem of its files.
+        inputs, outputs: modalities.
+        naming: what a text among the inputs names, a key of prompts.NAMINGS.
+        split: of the prompts' (shape, colour) pairs.
+        repeats: samples for each prompt.
+        cascade: make the outputs one after the other, each given those before it, instead of jointly.
+        options: for the engine, such as bridge_scale or weights.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    naming: str = "some"
+    split: Split = "train"
+    repeats: int = 1
+    cascade: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What one prompt named and what the readers found in each output."""
+
+    group: int
+    named: Mapping[str, str]
+    readings: Mapping[str, Reading]
+
+
+def sample_cell(engine: Engine, cell: Cell, count: int, seed: int) -> list[Sample]:
+    """Samples a cell in batches of 16.
+
+    The prompts depend on the seed, the inputs, the naming and the split alone, so that cells that differ in
+    their settings only can be compared in pairs.
+    """
+    prompts = draw_prompts(cell.inputs, cell.naming, cell.split, count, cell.repeats, seed)
+    samples: list[Sample] = []
+    for start in range(0, count, BATCH):
+        batch = prompts[start : start + BATCH]
+        made = _make(engine, cell, batch, seed * 100_000 + start)
+        samples += _read(batch, made)
+    return samples
+
+
+def _make(engine: Engine, cell: Cell, batch: Sequence[Prompt], seed: int) -> dict[str, list[Any]]:
+    inputs = {m: [p.inputs[m] for p in batch] for m in cell.inputs}
+    if not cell.cascade:
+        return engine(inputs, cell.outputs, seed, **cell.options)
+    made: dict[str, list[Any]] = {}
+    for modality in cell.outputs:
+        made |= engine(inputs, (modality,), seed, given=made or None, **cell.options)
+    return made
+
+
+def _read(batch: Sequence[Prompt], made: Mapping[str, list[Any]]) -> list[Sample]:
+    readings = {m: FACES[m].read(media) for m, media in made.items()}
+    return [Sample(p.group, p.named, {m: r[n] for m, r in readings.items()}) for n, p in enumerate(batch)]
+
+
+def run_cell(engine: Engine, cell: Cell, count: int, seed: int, folder: Path) -> list[Sample]:
+    """Samples a cell, or loads it where it has been sampled before with the same count and seed."""
+    path = folder / f"{cell.name}.json"
+    asked = {"cell": json.loads(json.dumps(asdict(cell))), "count": count, "seed": seed}
+    if path.exists() and json.loads(path.read_text())["asked"] == asked:
+        return load_samples(path)
+    start = time.process_time()
+    samples = sample_cell(engine, cell, count, seed)
+    save_samples(path, samples, {"asked": asked, "cpu_seconds": round(time.process_time() - start, 1)})
+    return samples
+
+
+def save_samples(path: Path, samples: Sequence[Sample], header: Mapping[str, Any]) -> None:
+    """Writes samples as JSON, and their features beside it as .npz; the JSON appears last, and whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    features: dict[str, Any] = {
+        m: np.stack([s.readings[m].features for s in samples]).astype(np.float16) for m in samples[0].readings
+    }
+    np.savez_compressed(path.with_suffix(".npz"), **features)
+    rows = [{"group": s.group, "named": dict(s.named), "found": _found(s.readings)} for s in samples]
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    temporary.write_text(json.dumps({**header, "samples": rows}))
+    temporary.replace(path)
+
+
+def load_samples(path: Path) -> list[Sample]:
+    """Reads what save_samples wrote."""
+    rows = json.loads(path.read_text())["samples"]
+    with np.load(path.with_suffix(".npz")) as arrays:
+        features = {m: arrays[m].astype(np.float32) for m in arrays.files}
+    return [Sample(row["group"], row["named"], _readings(row["found"], features, n)) for n, row in enumerate(rows)]
+
+
+def _found(readings: Mapping[str, Reading]) -> dict[str, Any]:
+    return {m: {"factors": r.factors, "events": [round(float(t), 5) for t in r.events]} for m, r in readings.items()}
+
+
+def _readings(found: Mapping[str, Any], features: Mapping[str, np.ndarray], n: int) -> dict[str, Reading]:
+    return {
+        m: Reading(f["factors"], np.asarray(f["events"], dtype=np.float64), features[m][n]) for m, f in found.items()
+    }

@@ -1,0 +1,88 @@
+"""What is evaluated: a pipeline, or the oracle that shows what a perfect one would score."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from codi.evaluation.faces import FACES
+from codi.types import InputError
+from codi.worlds.sounding_shapes.scene import Scene, sample_scene
+
+Batch = Mapping[str, Sequence[Any]]
+"""Media per modality, one for each sample."""
+
+
+class Engine(Protocol):
+    """Makes a batch of samples."""
+
+    def __call__(
+        self, inputs: Batch, outputs: Sequence[str], seed: int, given: Batch | None = None, **options: Any
+    ) -> dict[str, list[Any]]:
+        """One medium per output modality and sample; sample n has the noise of seed + n."""
+        ...
+
+
+@dataclass(frozen=True)
+class PipelineEngine:
+    """A CoDiPipeline, with options for all its calls."""
+
+    pipeline: Any
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __call__(
+        self, inputs: Batch, outputs: Sequence[str], seed: int, given: Batch | None = None, **options: Any
+    ) -> dict[str, list[Any]]:
+        """See Engine."""
+        prompts = {m: list(media) for m, media in inputs.items()}
+        clean = {m: list(media) for m, media in given.items()} if given else {}
+        settings = {**self.options, **options}
+        result = self.pipeline(inputs=prompts, given=clean, outputs=list(outputs), seed=seed, **settings)
+        made = {m: getattr(result, m) for m in outputs}
+        return {m: media if isinstance(media, list) else [media] for m, media in made.items()}
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """Reads its inputs and renders one scene that obeys them: the ceiling of every figure, through the same path.
+
+    With bridges off each output is rendered from a scene of its own.
+    """
+
+    def __call__(
+        self, inputs: Batch, outputs: Sequence[str], seed: int, given: Batch | None = None, **options: Any
+    ) -> dict[str, list[Any]]:
+        """See Engine."""
+        read = [FACES[m].read(media) for m, media in {**inputs, **(given or {})}.items()]
+        apart = options.get("bridge_scale") == 0
+        made: dict[str, list[Any]] = {m: [] for m in outputs}
+        for n, readings in enumerate(zip(*read, strict=True)):
+            fixed = {name: value for r in readings for name, value in r.factors.items()}
+            fixed = fixed if fixed.get("motion") != "still" else {k: v for k, v in fixed.items() if k != "tempo"}
+            for place, modality in enumerate(outputs):
+                rng = np.random.default_rng((seed + n, place if apart else 0))
+                made[modality].append(FACES[modality].show(_obedient(rng, fixed), rng))
+        return made
+
+
+def _obedient(rng: np.random.Generator, fixed: dict[str, str]) -> Scene:
+    return sample_scene(rng, "all", **fixed)
+
+
+def load_engine(model: str, options: Mapping[str, Any]) -> Engine:
+    """The oracle, or the pipeline of a bundle's name or folder.
+
+    Raises:
+        InputError: no such model.
+    """
+    if model == "oracle":
+        return Oracle()
+    from codi.pipeline import CoDiPipeline  # loads torch and diffusers
+
+    try:
+        return PipelineEngine(CoDiPipeline.from_pretrained(model), options)
+    except OSError as error:
+        raise InputError("model", str(error), "give a bundle's folder, or 'oracle'") from error

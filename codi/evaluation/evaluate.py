@@ -1,0 +1,122 @@
+"""Runs a suite on an engine and writes its samples, figures and a report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from codi.evaluation.cells import Cell, Sample, load_samples, run_cell, save_samples
+from codi.evaluation.conflict import score_conflicts
+from codi.evaluation.engines import Engine
+from codi.evaluation.faces import FACES
+from codi.evaluation.report import render_report
+from codi.evaluation.scores import reference_features, score
+from codi.evaluation.suites import DEFAULT_COUNT, MODALITIES, SUITES
+from codi.types import InputError
+from codi.worlds.sounding_shapes.scene import sample_scene
+
+REFERENCES = 512
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to run.
+
+    Attributes:
+        suite: key of SUITES, or "conflict".
+        count: samples for each cell; None takes the suite's own number.
+        seed: of prompts and noise.
+        part, parts: run every `parts`-th cell from `part` on, to share a suite among processes.
+        only: cells whose name contains this text.
+    """
+
+    suite: str
+    count: int | None = None
+    seed: int = 1
+    part: int = 0
+    parts: int = 1
+    only: str = ""
+
+
+def evaluate(engine: Engine, plan: Plan, out: Path) -> dict[str, Any]:
+    """Runs a suite; cells that were run before with the same settings are not run again.
+
+    Args:
+        engine: what is evaluated.
+        plan: which suite and how much of it.
+        out: folder; samples go to `out/<suite>/`, figures to `out/<suite>.json`, the report to `out/<suite>.md`.
+
+    Returns:
+        The figures of each cell that has been sampled so far, by name.
+
+    Raises:
+        InputError: no such suite, or no cell of that name.
+    """
+    if plan.suite == "conflict":
+        return _conflicts(engine, plan, out)
+    cells = _chosen(plan)
+    folder = out / plan.suite
+    reference = reference_samples(out)
+    for n, cell in enumerate(cells):
+        if n % plan.parts == plan.part:
+            samples = run_cell(engine, cell, plan.count or DEFAULT_COUNT[plan.suite], plan.seed, folder)
+            print(f"{plan.suite} {n + 1}/{len(cells)} {cell.name}: {len(samples)} samples", flush=True)
+    return summarise(plan.suite, folder, reference, out)
+
+
+def _chosen(plan: Plan) -> list[Cell]:
+    if plan.suite not in SUITES:
+        raise InputError("suite", f"no {plan.suite!r}", f"use one of {', '.join([*SUITES, 'conflict'])}")
+    cells = [cell for cell in SUITES[plan.suite]() if plan.only in cell.name]
+    if not cells:
+        raise InputError("only", f"no cell's name contains {plan.only!r}", "leave it out to run them all")
+    return cells
+
+
+def summarise(suite: str, folder: Path, reference: Mapping[str, np.ndarray], out: Path) -> dict[str, Any]:
+    """Scores every cell of the suite that lies in the folder; writes figures and report."""
+    names = [cell.name for cell in SUITES[suite]() if (folder / f"{cell.name}.json").exists()]
+    figures = {name: score(load_samples(folder / f"{name}.json"), reference) for name in names}
+    _write(out / f"{suite}.json", json.dumps(figures, indent=1))
+    _write(out / f"{suite}.md", render_report(suite, figures))
+    return figures
+
+
+def reference_samples(out: Path) -> dict[str, np.ndarray]:
+    """Features of 512 fresh renders per modality, kept in the folder for later runs."""
+    path = out / "reference.json"
+    if not path.exists():
+        rng = np.random.default_rng(77)
+        scenes = [sample_scene(rng) for _ in range(REFERENCES)]
+        readings = {m: FACES[m].read([FACES[m].show(s, rng) for s in scenes]) for m in MODALITIES}
+        samples = [Sample(n, s.factors, {m: readings[m][n] for m in MODALITIES}) for n, s in enumerate(scenes)]
+        save_samples(path, samples, {})
+    loaded = load_samples(path)
+    return reference_features({m: [s.readings[m] for s in loaded] for m in MODALITIES})
+
+
+def _conflicts(engine: Engine, plan: Plan, out: Path) -> dict[str, Any]:
+    rows = score_conflicts(engine, ("image", "audio", "video", "text"), plan.count or 16, plan.seed)
+    out.mkdir(parents=True, exist_ok=True)
+    figures = {"conflict": rows}
+    _write(out / "conflict.json", json.dumps(figures, indent=1))
+    return figures
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_suffix(path.suffix + ".tmp")
+    temporary.write_text(text)
+    temporary.replace(path)
+
+
+def figure(figures: Mapping[str, Any], path: Sequence[str]) -> float:
+    """One figure by its path, such as ("timed-on", "synchrony", "video-audio", "event_f1")."""
+    value: Any = figures
+    for key in path:
+        value = value[key]
+    return float(value)

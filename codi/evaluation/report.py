@@ -1,0 +1,111 @@
+"""Reports of a suite's figures, in Markdown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from codi.evaluation.figures import mean, normalised
+from codi.worlds.sounding_shapes.factors import FACTORS
+
+Figures = Mapping[str, Any]
+
+
+def render_report(suite: str, figures: Mapping[str, Figures]) -> str:
+    """A page with one table for each kind of figure; the worst cells come first, the mean last."""
+    parts = [f"# {suite}", _adherence(figures), _agreement(figures), _synchrony(figures), _fidelity(figures)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _adherence(figures: Mapping[str, Figures]) -> str:
+    rows = [
+        (
+            a["mean"],
+            [cell, output, str(f["samples"]), _with_interval(a), *(_number(a["factors"].get(n)) for n in FACTORS)],
+        )
+        for cell, f in figures.items()
+        for output, a in f["adherence"].items()
+        if not math.isnan(a["mean"])
+    ]
+    head = ["cell", "output", "samples", "adherence (95 %)", *FACTORS]
+    return _section("Adherence: share of the factors that the inputs name and the output shows", head, rows)
+
+
+def _agreement(figures: Mapping[str, Figures]) -> str:
+    rows = [
+        (
+            a["mean"],
+            [
+                cell,
+                pair,
+                _with_interval(a),
+                _number(a["floor"]),
+                _normal(a),
+                *(_number(a["factors"].get(n)) for n in FACTORS),
+            ],
+        )
+        for cell, f in figures.items()
+        for pair, a in f["agreement"].items()
+        if not math.isnan(a["mean"])
+    ]
+    head = ["cell", "pair", "agreement (95 %)", "shuffled", "normalised", *FACTORS]
+    return _section("Agreement: share of the factors that the inputs leave open", head, rows)
+
+
+def _synchrony(figures: Mapping[str, Figures]) -> str:
+    rows = [
+        (
+            s["mean"],
+            [
+                cell,
+                pair,
+                _with_interval(s),
+                _number(s["floor"]),
+                _normal(s),
+                _number(s["offset_ms"]),
+                *(_number(v) for v in s["tempi"].values()),
+                _number(s["shift_1"]),
+                _number(s["shift_2"]),
+            ],
+        )
+        for cell, f in figures.items()
+        for pair, s in f["synchrony"].items()
+        if not math.isnan(s["mean"])
+    ]
+    head = ["cell", "pair", "event F1 (95 %)", "shuffled", "normalised", "offset, ms"]
+    head += [*FACTORS["tempo"], "1 frame late", "2 frames late"]
+    return _section("Synchrony: one-to-one matched events within half a frame", head, rows)
+
+
+def _fidelity(figures: Mapping[str, Figures]) -> str:
+    rows = [
+        (0.0, [cell, output, _number(f.get("frechet", {}).get(output)), *(_number(e.get(n)) for n in FACTORS)])
+        for cell, f in figures.items()
+        for output, e in f["entropy"].items()
+    ]
+    head = ["cell", "output", "Frechet distance", *(f"entropy of {n}" for n in FACTORS)]
+    return _section("Fidelity and diversity (entropy of open factors, 1 is uniform)", head, rows, with_mean=False)
+
+
+def _section(title: str, head: list[str], rows: list[tuple[float, list[str]]], with_mean: bool = True) -> str:
+    if not rows:
+        return ""
+    ordered = sorted(rows, key=lambda row: row[0])
+    lines = [head, ["---"] * len(head), *(cells for _, cells in ordered)]
+    table = "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+    last = f"\n\nMean over {len(rows)} rows: {mean([value for value, _ in rows]):.3f}" if with_mean else ""
+    return f"## {title}\n\n{table}{last}"
+
+
+def _with_interval(figure: Figures) -> str:
+    return f"{figure['mean']:.3f} ({figure['low']:.2f} to {figure['high']:.2f})"
+
+
+def _normal(figure: Figures) -> str:
+    """Normalised by the shuffled floor and a ceiling of 1; the oracle's report gives the readers' own ceiling."""
+    return _number(normalised(figure["mean"], figure["floor"], 1.0))
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None or math.isnan(value) else f"{value:.2f}"

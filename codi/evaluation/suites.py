@@ -1,0 +1,69 @@
+"""Which cells make up each suite."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import combinations
+from typing import Final
+
+from codi.evaluation.cells import Cell
+
+MODALITIES: Final = ("text", "image", "audio", "video")
+TRACKS: Final = ("video", "audio")
+REPEATS: Final = 8
+"""Samples for each prompt of the mesh suite, whose shuffled pairs share a prompt."""
+
+
+def solo() -> list[Cell]:
+    """Each output alone from a text prompt, in many wordings: adherence, entropy, Frechet distance."""
+    return [Cell(f"text-{m}", ("text",), (m,), naming="some") for m in MODALITIES]
+
+
+def complementary() -> list[Cell]:
+    """A text that gives motion and tempo with an image that gives the rest: the outputs owe both."""
+    wanted = [("video",), ("audio",), ("text",), TRACKS, ("video", "audio", "text")]
+    return [Cell(f"text+image-{_join(o)}", ("text", "image"), o, naming="movement") for o in wanted]
+
+
+def held_out() -> list[Cell]:
+    """The (shape, colour) pairs that no training has seen, named by a text or shown by an image."""
+    text = [Cell(f"text-{m}", ("text",), (m,), naming="pair", split="held_out") for m in MODALITIES]
+    image = [Cell(f"image-{m}", ("image",), (m,), split="held_out") for m in ("audio", "video", "text")]
+    seen = [Cell(f"text-{m}-seen", ("text",), (m,), naming="pair") for m in MODALITIES]
+    return [*text, *image, *seen]
+
+
+def mesh() -> list[Cell]:
+    """Joint outputs with bridges on and off, and in cascade: agreement and synchrony on the same prompts."""
+    cells = []
+    for naming in ("timed", "little"):
+        on = Cell(f"{naming}-on", ("text",), TRACKS, naming=naming, repeats=REPEATS)
+        every = replace(on, name=f"{naming}-all-on", outputs=MODALITIES)
+        cells += [on, _off(on, f"{naming}-off"), every, _off(every, f"{naming}-all-off")]
+    first = replace(cells[0], cascade=True, name="timed-cascade-video-first")
+    return [*cells, first, replace(first, name="timed-cascade-audio-first", outputs=TRACKS[::-1])]
+
+
+def _off(cell: Cell, name: str) -> Cell:
+    return replace(cell, name=name, options={"bridge_scale": 0.0})
+
+
+def matrix() -> list[Cell]:
+    """Every non-empty set of inputs with every non-empty set of outputs: 225 cells."""
+    sets = [s for n in range(1, 5) for s in combinations(MODALITIES, n)]
+    return [Cell(f"{_join(i)}-{_join(o)}", i, o) for i in sets for o in sets]
+
+
+def _join(modalities: tuple[str, ...]) -> str:
+    return "+".join(modalities)
+
+
+SUITES: Final[dict[str, Callable[[], list[Cell]]]] = {
+    "solo": solo,
+    "complementary": complementary,
+    "held-out": held_out,
+    "mesh": mesh,
+    "matrix": matrix,
+}
+DEFAULT_COUNT: Final = {"solo": 256, "complementary": 64, "held-out": 96, "mesh": 256, "matrix": 16}

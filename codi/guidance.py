@@ -1,0 +1,57 @@
+"""Guidance as a list of terms: which prompt, which bridge, how much of it.
+
+    eps(null) + w_prompt [eps(c) - eps(null)] + w_bridge [eps(c, env) - eps(c)]
+
+The first difference is classifier-free guidance (Ho and Salimans 2022, equation 6), the second the same for what
+crosses the bridge.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Term:
+    """One pass of a denoiser and its coefficient.
+
+    Attributes:
+        prompted: with the prompt; without it, with the null or the negative prompt.
+        bridged: with the partners' environment tokens.
+        weight: coefficient of the pass in the guided prediction.
+    """
+
+    prompted: bool
+    bridged: bool
+    weight: float
+
+
+SOLO = (True, False)
+"""The pass that every output takes anyway, for its features: prompted, bridge off."""
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """The two scales.
+
+    Attributes:
+        prompt: w_prompt; 1 follows the prompt without guidance, 0 ignores it.
+        bridge: w_bridge; 0 switches the bridges off.
+    """
+
+    prompt: float = 3.0
+    bridge: float = 2.0
+
+    def terms(self, partners: bool) -> tuple[Term, ...]:
+        """The passes whose weighted sum is the prediction; passes of weight zero are not taken.
+
+        Args:
+            partners: whether the output has any partner to read.
+        """
+        bridge = self.bridge if partners else 0.0
+        terms = (
+            Term(prompted=False, bridged=False, weight=1 - self.prompt),
+            Term(prompted=True, bridged=False, weight=self.prompt - bridge),
+            Term(prompted=True, bridged=True, weight=bridge),
+        )
+        return tuple(term for term in terms if term.weight)

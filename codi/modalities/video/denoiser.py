@@ -1,0 +1,47 @@
+"""The video denoiser: the image UNet with motion modules (AnimateDiff, Guo et al. 2023), diffusers' UNetMotionModel."""
+
+from __future__ import annotations
+
+import torch
+from diffusers import MotionAdapter, UNet2DConditionModel, UNetMotionModel
+from einops import rearrange, repeat
+
+from codi.networks.unet_denoiser import UNetDenoiser, picture_patches
+
+SLOTS = 4
+"""Environment tokens of a frame: its quarters."""
+
+
+def motion_adapter(widths: tuple[int, ...] = (64, 128), frames: int = 32) -> MotionAdapter:
+    """codi-mini's motion modules, untrained."""
+    return MotionAdapter(
+        block_out_channels=widths,
+        motion_layers_per_block=1,
+        motion_mid_block_layers_per_block=1,
+        motion_num_attention_heads=4,
+        motion_norm_num_groups=16,
+        motion_max_seq_length=frames,
+        use_motion_mid_block=True,
+    )
+
+
+def video_unet(image: UNet2DConditionModel, motion: MotionAdapter) -> UNetMotionModel:
+    """The image UNet's weights (copied) around the motion modules."""
+    return UNetMotionModel.from_unet2d(image, motion)
+
+
+class VideoDenoiser(UNetDenoiser):
+    """Latents [batch, 12, frames, 8, 8]; the clock holds the middle of each frame."""
+
+    def frames(self, latent: torch.Tensor) -> int:
+        """Frames of the clip."""
+        return latent.shape[2]
+
+    def site_times(self, positions: int, latent: torch.Tensor, clock: torch.Tensor) -> torch.Tensor:
+        """Each frame's time at all its positions."""
+        return repeat(clock, "f -> (f n)", n=positions)
+
+    def features(self, tapped: torch.Tensor, latent: torch.Tensor) -> torch.Tensor:
+        """[batch, frames * 4, channels]."""
+        patches = picture_patches(tapped, rearrange(latent, "b c f h w -> (b f) c h w"))
+        return rearrange(patches, "(b f) s c -> b (f s) c", f=latent.shape[2])

@@ -1,0 +1,80 @@
+"""Video on the tensor side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from einops import rearrange, repeat
+
+from codi.media import Video
+from codi.modalities.image.engine import SIDE, fit, picture_shape, to_pixels, to_tensor
+from codi.modalities.video.denoiser import SLOTS, VideoDenoiser, video_unet
+from codi.types import ClipSpec, InputError
+
+MAX_FRAMES = 32
+"""Positions of the motion modules."""
+
+
+class VideoEngine:
+    """Clips of any rate and size come in as frames of 64x64 at the clip's times; latents are [12, frames, 8, 8]."""
+
+    def __init__(self, parts: Mapping[str, Any]) -> None:
+        self.prompt_encoder = parts.get("video_prompt_encoder")
+        self.autoencoder = parts.get("image_autoencoder")
+        self.environment = parts.get("video_environment_encoder")
+        image, motion = parts.get("image_denoiser"), parts.get("video_motion")
+        if image is not None and motion is not None:
+            unet = video_unet(image, motion).to(image.device, image.dtype).eval()
+            self.denoiser = VideoDenoiser(unet, parts.get("video_bridge"))
+
+    def prompt(self, media: Sequence[Video]) -> torch.Tensor:
+        """Clips -> tokens [batch, K, width], from their first 2 seconds."""
+        assert self.prompt_encoder is not None
+        clip = ClipSpec()
+        frames = torch.stack([self._frames(video, clip, SIDE, self.prompt_encoder) for video in media])
+        times = self.clock(clip).to(frames.device)
+        return self.prompt_encoder(rearrange(frames, "b f c h w -> b c f h w"), times)
+
+    def encode(self, media: Video, clip: ClipSpec) -> torch.Tensor:
+        """A clip -> [1, 12, frames, size / 8, size / 8]: its frames at the clip's times, the last one held."""
+        assert self.autoencoder is not None
+        latents = self.autoencoder.encode(self._frames(media, clip, clip.size, self.autoencoder))
+        return rearrange(latents, "f c h w -> 1 c f h w")
+
+    def decode(self, latent: torch.Tensor, clip: ClipSpec) -> list[Video]:
+        """Latents -> clips without sound."""
+        assert self.autoencoder is not None
+        pixels = to_pixels(self.autoencoder.decode(rearrange(latent, "b c f h w -> (b f) c h w")))
+        return [Video(frames, clip.fps) for frames in rearrange(pixels, "(b f) h w c -> b f h w c", b=len(latent))]
+
+    def latent_shape(self, clip: ClipSpec) -> tuple[int, ...]:
+        """(12, frames, size / 8, size / 8).
+
+        Raises:
+            InputError: more frames than the motion modules have positions.
+        """
+        if clip.frames > MAX_FRAMES:
+            raise InputError(
+                f"{clip.duration} s at {clip.fps} frames a second",
+                f"is {clip.frames} frames",
+                f"codi-mini has positions for {MAX_FRAMES}",
+            )
+        channels, height, width = picture_shape(clip)
+        return (channels, clip.frames, height, width)
+
+    def clock(self, clip: ClipSpec, at: float | None = None) -> torch.Tensor:
+        """Middles of the frames."""
+        return (torch.arange(clip.frames, dtype=torch.float64) + 0.5) / clip.fps
+
+    def token_times(self, clock: torch.Tensor) -> torch.Tensor:
+        """Each frame's for its quarters."""
+        return repeat(clock, "t -> (t s)", s=SLOTS)
+
+    def _frames(self, media: Video, clip: ClipSpec, side: int, like: torch.nn.Module) -> torch.Tensor:
+        """[frames, 3, side, side]: the frames that stand at the middles of the clip's frames."""
+        middles = self.clock(clip).numpy()
+        at = np.minimum((middles * media.fps).astype(int), len(media.frames) - 1)
+        return to_tensor(np.stack([fit(media.frames[k], side) for k in at]), like)

@@ -1,0 +1,118 @@
+"""What a modality is, and the registry: every folder of `codi/modalities` that has an `engine.py` is one."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import torch
+
+    from codi.bridge import EnvironmentEncoder
+    from codi.types import ClipSpec, Denoised, Tokens
+
+
+@dataclass(frozen=True)
+class Modality:
+    """A modality as its folder declares it, without importing torch.
+
+    Attributes:
+        name: its name, also the folder's.
+        classes: component classes that codi itself defines for it, by name: the module each stands in.
+        prompts, stands, generates: components of a bundle that it needs as an input, as a given and as an output.
+            Components may be shared: video names the image autoencoder.
+        engine: imports torch and returns the class that runs the modality.
+    """
+
+    name: str
+    classes: Mapping[str, str]
+    prompts: tuple[str, ...]
+    stands: tuple[str, ...]
+    generates: tuple[str, ...]
+    engine: Callable[[], type[Engine]]
+
+    @property
+    def components(self) -> tuple[str, ...]:
+        """Every component that it may need, each once."""
+        return tuple(dict.fromkeys(self.prompts + self.stands + self.generates))
+
+
+class Denoiser(Protocol):
+    """Runs a denoiser once."""
+
+    def __call__(
+        self,
+        latent: torch.Tensor,
+        level: torch.Tensor,
+        prompt: Tokens,
+        clock: torch.Tensor,
+        partners: Tokens | None = None,
+    ) -> Denoised:
+        """The prediction and the features at `level` [batch]; `partners` None is the bridge-off pass."""
+        ...
+
+
+class Engine(Protocol):
+    """The tensor side of a modality over the components of one bundle.
+
+    Attributes:
+        denoiser: runs the denoiser with its bridge.
+        environment: the environment encoder; None where the bundle has none.
+    """
+
+    denoiser: Denoiser
+    environment: EnvironmentEncoder | None
+
+    def __init__(self, parts: Mapping[str, Any]) -> None:
+        """Take what it needs from `parts`, components by name; those that are not loaded are None."""
+        ...
+
+    def prompt(self, media: Sequence[Any]) -> torch.Tensor:
+        """A batch of media -> tokens of the shared space, [batch, K, width].
+
+        Raises:
+            InputError: a medium that this modality cannot read.
+        """
+        ...
+
+    def encode(self, media: Any, clip: ClipSpec) -> torch.Tensor:
+        """A given -> its latent [1, ...], fitted to the clip.
+
+        Raises:
+            InputError: the medium cannot be fitted.
+        """
+        ...
+
+    def decode(self, latent: torch.Tensor, clip: ClipSpec) -> list[Any]:
+        """Latents [batch, ...] -> media."""
+        ...
+
+    def latent_shape(self, clip: ClipSpec) -> tuple[int, ...]:
+        """Shape of the latent of one clip.
+
+        Raises:
+            InputError: the modality cannot make such a clip.
+        """
+        ...
+
+    def clock(self, clip: ClipSpec, at: float | None = None) -> torch.Tensor:
+        """Times of the latent's columns or frames, middles, seconds in float64; NaN where it has no time."""
+        ...
+
+    def token_times(self, clock: torch.Tensor) -> torch.Tensor:
+        """Times of the environment tokens."""
+        ...
+
+
+@cache
+def registry() -> Mapping[str, Modality]:
+    """The modalities by name, in the order of their names."""
+    import codi.modalities
+
+    names = sorted(found.name for found in pkgutil.iter_modules(codi.modalities.__path__) if found.ispkg)
+    modules = (importlib.import_module(f"codi.modalities.{name}") for name in names)
+    return {module.MODALITY.name: module.MODALITY for module in modules if hasattr(module, "MODALITY")}

@@ -1,0 +1,86 @@
+"""A diffusers UNet as a denoiser: one pass with or without its bridge, and its feature tap."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from einops import rearrange
+from torch import nn
+
+from codi.bridge import Bridge
+from codi.port import Port, cross_attentions
+from codi.types import Denoised, Tokens
+
+TAP_CHANNELS = 64
+"""Channels of the last decoder block of codi-mini's UNets."""
+
+
+def bridge_sites(model: nn.Module) -> dict[str, int]:
+    """Where readers stand: the prompt's cross-attentions of the middle and the decoder, with their channels.
+
+    The encoder is left alone: it is then the same with bridges on and off, and the skips carry no partner.
+    """
+    return {
+        name: module.query_dim for name, module in cross_attentions(model) if not name.startswith("down_blocks")
+    }
+
+
+class UNetDenoiser(ABC):
+    """Runs a UNet through its port; subclasses say how their latent lies in space and time.
+
+    Args:
+        unet: UNet2DConditionModel or UNetMotionModel; its timestep is 1000 x level.
+        bridge: the readers; None where the bundle has none.
+    """
+
+    def __init__(self, unet: nn.Module, bridge: Bridge | None = None) -> None:
+        self.unet = unet
+        self.port = Port(unet, bridge)
+        self.port.inject()
+        self._tapped: torch.Tensor | None = None
+        unet.up_blocks[-1].register_forward_hook(self._keep)  # type: ignore[union-attr, operator, index]
+
+    def __call__(
+        self, latent: torch.Tensor, level: torch.Tensor, prompt: Tokens, clock: torch.Tensor, partners: Tokens | None = None
+    ) -> Denoised:
+        """One pass.
+
+        Args:
+            latent: [batch, ...] at `level`.
+            level: [batch] from 0 (clean) to 1 (noise).
+            prompt: [batch, K, width] tokens of the shared space.
+            clock: times of the columns or frames of the latent, seconds in float64, NaN where it has none.
+            partners: environment tokens of the others; None is the bridge-off pass.
+
+        Returns:
+            The prediction, of the latent's shape, and features of the pass with the latent beside them.
+        """
+        frames = self.frames(latent)
+        states = prompt.states if frames == 1 else prompt.states.repeat_interleave(frames, dim=0)
+        with self.port.reading(prompt, partners, lambda n: self.site_times(n, latent, clock), frames):
+            sample = self.unet(latent, 1000 * level, encoder_hidden_states=states).sample
+        assert self._tapped is not None
+        tapped, self._tapped = self._tapped, None
+        return Denoised(sample, self.features(tapped, latent))
+
+    def _keep(self, module: nn.Module, inputs: object, output: torch.Tensor) -> None:
+        self._tapped = output
+
+    def frames(self, latent: torch.Tensor) -> int:
+        """Frames that the UNet folds into its batch."""
+        return 1
+
+    @abstractmethod
+    def site_times(self, positions: int, latent: torch.Tensor, clock: torch.Tensor) -> torch.Tensor:
+        """Times of all positions of a site that sees `positions` of them a frame."""
+
+    @abstractmethod
+    def features(self, tapped: torch.Tensor, latent: torch.Tensor) -> torch.Tensor:
+        """The tap and the latent, time kept and space folded into channels: [batch, positions, channels]."""
+
+
+def picture_patches(tapped: torch.Tensor, latent: torch.Tensor) -> torch.Tensor:
+    """[n, c, 8, 8] features and [n, d, 8, 8] latents -> [n, 4, 16 (c + d)]: one token a quarter of the picture."""
+    both = torch.cat([tapped, latent], dim=1)
+    return rearrange(both, "n c (h p) (w q) -> n (h w) (c p q)", h=2, w=2)

@@ -1,0 +1,245 @@
+"""`CoDiPipeline`: any set of inputs and givens to any set of outputs, as a diffusers pipeline."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import DiffusionPipeline
+
+from codi import conditioning, files, schedule
+from codi.bundles import find_bundle
+from codi.manifest import check_bundle
+from codi.modality import Engine, Modality, registry
+from codi.request import Call, resolve
+from codi.sampling import Track, denoise
+from codi.types import ClipSpec, Tokens
+
+
+def _components() -> tuple[str, ...]:
+    """Every component that some modality may need, in the registry's order."""
+    return tuple(dict.fromkeys(name for modality in registry().values() for name in modality.components))
+
+
+def _signature() -> inspect.Signature:
+    """diffusers reads a pipeline's components off its constructor: this one's follow the registry."""
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    parameters = [inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)]
+    parameters += [inspect.Parameter(name, keyword) for name in _components()]
+    return inspect.Signature(parameters)
+
+
+@dataclass
+class CoDiOutput:
+    """What a call made.
+
+    `output.video` is the clip, or a list where several samples were asked for; so for every output.
+
+    Attributes:
+        media: by modality, one of each sample.
+        recipe: what made it.
+        several: whether lists are given out.
+    """
+
+    media: dict[str, list[Any]]
+    recipe: dict[str, Any] = field(default_factory=dict)
+    several: bool = False
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name not in self.media:
+            raise AttributeError(name)
+        return self.media[name] if self.several else self.media[name][0]
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Write every output under the folder, as `codi generate` does, and return the files."""
+        import json
+
+        target = Path(folder)
+        target.mkdir(parents=True, exist_ok=True)
+        return files.save(self.media, target, json.dumps(self.recipe, default=str))
+
+
+class CoDiPipeline(DiffusionPipeline):
+    """A bundle: per modality a prompt encoder, an autoencoder, a denoiser, its bridge and its scheduler.
+
+    Components that a request does not need may be None.
+    """
+
+    _optional_components = list(_components())  # noqa: RUF012 (diffusers reads it off the class)
+
+    def __init__(self, /, **components: Any) -> None:
+        super().__init__()
+        self.register_modules(**{name: components.get(name) for name in _components()})
+        self._engines: dict[str, Engine] = {}
+
+    __init__.__signature__ = _signature()  # type: ignore[attr-defined]
+
+    @classmethod
+    def from_pretrained(  # type: ignore[override]
+        cls,
+        bundle: str | Path = "codi-mini",
+        *,
+        inputs: Iterable[str] | None = None,
+        given: Iterable[str] | None = None,
+        outputs: Iterable[str] | None = None,
+        **options: Any,
+    ) -> CoDiPipeline:
+        """Load a bundle.
+
+        Args:
+            bundle: a shipped bundle's name or a folder.
+            inputs, given, outputs: modalities that will be used so; only what they need is loaded. All where none of
+                the three is named.
+            options: as of `DiffusionPipeline.from_pretrained` (dtype, components to override, ...).
+
+        Raises:
+            InputError: no such bundle, or one with a missing, truncated or altered file.
+        """
+        folder = find_bundle(str(bundle))
+        check_bundle(folder)
+        if not (inputs is None and given is None and outputs is None):
+            needed = _needed(inputs or (), given or (), outputs or ())
+            options = {name: None for name in _components() if name not in needed} | options
+        pipe: CoDiPipeline = super().from_pretrained(str(folder), **options)
+        for component in pipe.components.values():
+            if isinstance(component, torch.nn.Module):
+                component.eval().requires_grad_(False)
+        return pipe
+
+    def engine(self, name: str) -> Engine:
+        """The tensor side of a modality over this pipeline's components."""
+        parts = self.components
+        if name not in self._engines:
+            self._engines[name] = registry()[name].engine()(parts)
+        return self._engines[name]
+
+    def to(self, *arguments: Any, **options: Any) -> CoDiPipeline:
+        """As `DiffusionPipeline.to`; engines are built anew on the moved components."""
+        self._release()
+        moved: CoDiPipeline = super().to(*arguments, **options)
+        return moved
+
+    def register_modules(self, **components: Any) -> None:
+        """As `DiffusionPipeline.register_modules`."""
+        self._engines = {}
+        super().register_modules(**components)
+
+    def _release(self) -> None:
+        for engine in self._engines.values():
+            port = getattr(getattr(engine, "denoiser", None), "port", None)
+            if port is not None:
+                port.eject()
+        self._engines = {}
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        inputs: Mapping[str, Any] | str | None = None,
+        outputs: Sequence[str] | str = (),
+        given: Mapping[str, Any] | None = None,
+        *,
+        seed: int | None = None,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | Mapping[str, float] | None = None,
+        bridge_scale: float | Mapping[str, float] | None = None,
+        negative_prompt: str | Mapping[str, Any] | None = None,
+        weights: Mapping[str, float] | None = None,
+        num_outputs_per_prompt: int = 1,
+        duration: float | None = None,
+        fps: float | None = None,
+        size: int | None = None,
+        scheduler: str | None = None,
+        generator: torch.Generator | None = None,
+        callback_on_step_end: Callable[[CoDiPipeline, int, Mapping[str, torch.Tensor]], None] | None = None,
+    ) -> CoDiOutput:
+        """Make `outputs` from `inputs` and `given`.
+
+        Args:
+            inputs: media by modality, or a text; a list gives several inputs of one modality, all of which prompt the
+                same outputs.
+            outputs: modalities to make, jointly.
+            given: media that stand on the timeline: they steer through their bridges and are not changed. `At(image,
+                seconds)` places one at an instant.
+            seed: of the noise; sample k of a call is what seed + k gives alone. 0 where neither it nor `generator`
+                is named.
+            num_inference_steps: of all outputs, at least 1.
+            guidance_scale: w_prompt, of all outputs or by modality; 1 is no guidance.
+            bridge_scale: w_bridge; 0 generates the outputs independently.
+            negative_prompt: a text, or media by modality, in the place of the null prompt.
+            weights: of inputs by modality, at least 0, 1 where not named.
+            num_outputs_per_prompt: samples, at least 1.
+            duration: seconds. fps: frames a second. size: pixels of a side, a multiple of 16.
+            scheduler: name of a diffusers scheduler class to sample with instead of the bundle's.
+            generator: contributes its initial seed.
+            callback_on_step_end: called with the pipeline, the step's index and the outputs' latents.
+
+        Returns:
+            The outputs, with the recipe that made them.
+
+        Raises:
+            InputError: something that cannot be used, named.
+        """
+        call = resolve(
+            inputs=inputs,
+            outputs=outputs,
+            given=given,
+            seed=seed if seed is not None or generator is None else generator.initial_seed(),
+            steps=num_inference_steps,
+            guidance_scale=guidance_scale,
+            bridge_scale=bridge_scale,
+            negative=negative_prompt,
+            weights=weights,
+            samples=num_outputs_per_prompt,
+            clip=ClipSpec.of(duration, fps, size),
+            scheduler=scheduler,
+        )
+        tracks = self._tracks(call)
+        with self.progress_bar(total=call.steps) as bar:
+
+            def on_step(index: int, latents: Mapping[str, torch.Tensor]) -> None:
+                bar.update()
+                if callback_on_step_end is not None:
+                    callback_on_step_end(self, index, latents)
+
+            latents = denoise(tracks, call.guidance, call.steps, on_step)
+        media = {name: self.engine(name).decode(latents[name], call.clip) for name in call.outputs}
+        return CoDiOutput(media, {"parameters": call.parameters}, several=call.samples > 1)
+
+    def _tracks(self, call: Call) -> dict[str, Track]:
+        """Outputs and givens at the start of the loop."""
+        engines = {name: self.engine(name) for name in {*call.inputs, *call.negative, *call.outputs, *call.given}}
+        like = next(p for c in self.components.values() if isinstance(c, torch.nn.Module) for p in c.parameters())
+        nothing = conditioning.null(call.samples, like)
+        prompt = conditioning.mixed(call.inputs, engines, call.weights, call.samples) if call.inputs else nothing
+        negative = conditioning.mixed(call.negative, engines, {}, call.samples) if call.negative else nothing
+        outputs = {name: self._output(name, call, prompt, negative, like) for name in call.outputs}
+        return outputs | {name: self._given(name, call, nothing) for name in call.given}
+
+    def _output(self, name: str, call: Call, prompt: Tokens, negative: Tokens, like: torch.Tensor) -> Track:
+        engine, noise = self.engine(name), schedule.Noise(call.seed, name)
+        scheduler = schedule.chosen(getattr(self, f"{name}_scheduler"), call.scheduler)
+        scheduler = schedule.prepared(scheduler, call.steps, like.device)
+        latent = noise.start(engine.latent_shape(call.clip), call.samples).to(like.device, like.dtype)
+        latent = latent * getattr(scheduler, "init_noise_sigma", 1.0)
+        clock = engine.clock(call.clip).to(like.device)
+        return Track(engine, latent, clock, prompt, negative, scheduler, noise)
+
+    def _given(self, name: str, call: Call, nothing: Tokens) -> Track:
+        engine, stands = self.engine(name), call.given[name]
+        latent = engine.encode(stands.media, call.clip)
+        latent = latent.expand(call.samples, *latent.shape[1:])
+        clock = engine.clock(call.clip, stands.seconds).to(latent.device)
+        return Track(engine, latent, clock, nothing, nothing)
+
+
+def _needed(inputs: Iterable[str], given: Iterable[str], outputs: Iterable[str]) -> set[str]:
+    def of(names: Iterable[str], kind: Callable[[Modality], tuple[str, ...]]) -> set[str]:
+        return {part for name in names for part in kind(registry()[name])}
+
+    return (
+        of(inputs, lambda m: m.prompts) | of(given, lambda m: m.stands) | of(outputs, lambda m: m.generates)
+    )

@@ -1,0 +1,102 @@
+"""Where prompts and bridges enter a denoiser built of diffusers' attention: processors that leave no trace.
+
+A processor is a plain object: it refers to the weights of a `Bridge` and owns none, so the base's state dict, its LoRA
+and its checkpoint are what they were, and ejecting puts back the processors that stood there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from diffusers.models.attention_processor import Attention
+from einops import rearrange, repeat
+from torch import nn
+from torch.nn import functional
+
+from codi.bridge import Bridge, KeysValues
+from codi.types import Tokens
+
+Times = Callable[[int], torch.Tensor]
+"""Positions of one frame at a site -> their times, [frames * positions] seconds in float64."""
+
+
+class Port:
+    """The shared state of one denoiser's processors during one pass.
+
+    Attributes:
+        bridge: whose readers stand at the sites; None where the modality has none.
+    """
+
+    def __init__(self, model: nn.Module, bridge: Bridge | None) -> None:
+        self.bridge = bridge
+        self.prompt_bias: torch.Tensor | None = None
+        self.tokens: KeysValues | None = None
+        self.times: Times | None = None
+        self.frames = 1
+        self._model = model
+        self._former: dict[str, Any] = {}
+
+    def inject(self) -> None:
+        """Put a processor at every cross-attention of the model."""
+        for name, attention in cross_attentions(self._model):
+            self._former[name] = attention.processor
+            attention.set_processor(PortProcessor(name, self))
+
+    def eject(self) -> None:
+        """Put back what stood there."""
+        for name, attention in cross_attentions(self._model):
+            attention.set_processor(self._former.pop(name))
+
+    @contextmanager
+    def reading(self, prompt: Tokens, partners: Tokens | None, times: Times, frames: int = 1) -> Iterator[None]:
+        """State for one pass: the prompt's weights, the partners' tokens (None: bridge off) and the sites' clock."""
+        self.prompt_bias, self.times, self.frames = prompt.bias, times, frames
+        self.tokens = self.bridge.prepare(partners) if self.bridge is not None and partners is not None else None
+        try:
+            yield
+        finally:
+            self.prompt_bias = self.tokens = self.times = None
+
+
+def cross_attentions(model: nn.Module) -> Iterator[tuple[str, Attention]]:
+    """The prompt's cross-attentions by name: self-attentions and the motion modules' are none."""
+    for name, module in model.named_modules():
+        if isinstance(module, Attention) and module.is_cross_attention:
+            yield name, module
+
+
+class PortProcessor:
+    """diffusers attention processor: the prompt's cross-attention, and the bridge's where one is read."""
+
+    def __init__(self, site: str, port: Port) -> None:
+        self.site, self.port = site, port
+
+    def __call__(
+        self,
+        attn: Attention,
+        hidden_states: torch.Tensor,
+        encoder_hidden_states: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        temb: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """[batch * frames, positions, channels] -> the same shape."""
+        query, key, value = attn.to_q(hidden_states), attn.to_k(encoder_hidden_states), attn.to_v(encoder_hidden_states)
+        query, key, value = (rearrange(x, "b n (h c) -> b h n c", h=attn.heads) for x in (query, key, value))
+        mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=self._bias())
+        out = attn.to_out[1](attn.to_out[0](rearrange(mixed, "b h n c -> b n (h c)")))
+        return out if self.port.tokens is None else out + self._read(hidden_states)
+
+    def _bias(self) -> torch.Tensor | None:
+        bias = self.port.prompt_bias
+        return None if bias is None else repeat(bias, "b k -> (b f) 1 1 k", f=self.port.frames)
+
+    def _read(self, hidden: torch.Tensor) -> torch.Tensor | float:
+        port = self.port
+        if port.bridge is None or port.tokens is None or port.times is None or not port.bridge.has(self.site):
+            return 0.0
+        sequence = rearrange(hidden, "(b f) n c -> b (f n) c", f=port.frames)
+        read = port.bridge.read(self.site, sequence, port.times(hidden.shape[1]), port.tokens)
+        return rearrange(read, "b (f n) c -> (b f) n c", f=port.frames)

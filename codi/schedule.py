@@ -1,0 +1,79 @@
+"""Steps and noise: one common grid of steps, each modality's own scheduler on it, noise by hash."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import inspect
+from typing import Any
+
+import torch
+
+from codi.types import InputError
+
+
+def prepared(scheduler: Any, steps: int, device: torch.device) -> Any:
+    """A copy of a scheduler, set to `steps`: schedulers hold state, so each modality and each call has its own."""
+    own = copy.deepcopy(scheduler)
+    own.set_timesteps(steps, device=device)
+    return own
+
+
+def chosen(scheduler: Any, name: str | None) -> Any:
+    """The bundle's scheduler, or another diffusers class with the same configuration.
+
+    Raises:
+        InputError: no such class, or one that cannot sample with what the denoiser predicts.
+    """
+    if name is None:
+        return scheduler
+    import diffusers
+
+    kind = getattr(diffusers, name, None)
+    compatible = {other.__name__ for other in scheduler.compatibles} | {type(scheduler).__name__, *_FLOW}
+    if kind is None or name not in compatible:
+        raise InputError(f"scheduler {name}", "does not fit this bundle", f"choose among {', '.join(sorted(compatible))}")
+    return kind.from_config(scheduler.config, **_FLOW.get(name, {}))
+
+
+def level_at(scheduler: Any, index: int) -> float:
+    """The noise level of step `index`, from 0 (clean) to 1 (noise)."""
+    return float(scheduler.timesteps[index]) / scheduler.config.num_train_timesteps
+
+
+def step(scheduler: Any, prediction: torch.Tensor, index: int, latent: torch.Tensor, noise: Noise) -> torch.Tensor:
+    """The latent after step `index`."""
+    options = {}
+    if "generator" in inspect.signature(scheduler.step).parameters:
+        options["generator"] = noise.generator(0, index + 1)
+    return scheduler.step(prediction, scheduler.timesteps[index], latent, return_dict=False, **options)[0]
+
+
+# Multistep samplers of diffusers that know rectified flow, and what tells them of it.
+_FLOW: dict[str, dict[str, Any]] = {
+    "FlowMatchEulerDiscreteScheduler": {},
+    "FlowMatchHeunDiscreteScheduler": {},
+    "UniPCMultistepScheduler": {"use_flow_sigmas": True, "prediction_type": "flow_prediction"},
+    "DPMSolverMultistepScheduler": {"use_flow_sigmas": True, "prediction_type": "flow_prediction"},
+}
+
+
+class Noise:
+    """Noise of one modality, a function of (seed + sample, modality, step) alone.
+
+    Adding an output, or a neighbour in the batch, changes nobody else's noise. It is drawn on the CPU, so that every
+    device starts from the same.
+    """
+
+    def __init__(self, seed: int, modality: str) -> None:
+        self.seed, self.modality = seed, modality
+
+    def generator(self, sample: int, index: int) -> torch.Generator:
+        """The generator of one sample at one step; step 0 is the start."""
+        key = f"{self.seed + sample}:{self.modality}:{index}".encode()
+        seed = int.from_bytes(hashlib.sha256(key).digest()[:8], "little", signed=True)
+        return torch.Generator().manual_seed(seed)
+
+    def start(self, shape: tuple[int, ...], samples: int) -> torch.Tensor:
+        """[samples, *shape] of unit variance, on the CPU."""
+        return torch.stack([torch.randn(shape, generator=self.generator(k, 0)) for k in range(samples)])

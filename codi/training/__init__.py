@@ -1,0 +1,1 @@
+"""Training stages of a bundle, from worlds to weights."""

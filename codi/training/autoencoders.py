@@ -1,0 +1,105 @@
+"""Stages `autoencoder_image` and `autoencoder_audio`: pictures of one modality through a `PatchAutoencoder`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch.nn import functional
+
+from codi.modalities.audio.mel import mel_picture
+from codi.networks.patch_autoencoder import PatchAutoencoder
+from codi.training.loop import FitConfig, Losses, fit
+from codi.worlds.sounding_shapes import render
+from codi.worlds.sounding_shapes.scene import sample_scene
+from codi.worlds.sounding_shapes.sound import render_audio
+from codi.worlds.sounding_shapes.textures import random_sound, random_texture
+
+Draw = Callable[[np.random.Generator, int], torch.Tensor]
+
+
+def draw_pictures(rng: np.random.Generator, batch: int) -> torch.Tensor:
+    """[batch, 3, 64, 64] in [-1, 1]: two thirds frames of scenes, one third textures outside the world."""
+    pictures = [_picture(rng) for _ in range(batch)]
+    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def _picture(rng: np.random.Generator) -> np.ndarray:
+    if rng.random() < 1 / 3:
+        return random_texture(rng)
+    return render.render_image(sample_scene(rng), int(rng.integers(16)))
+
+
+def draw_mels(rng: np.random.Generator, batch: int) -> torch.Tensor:
+    """[batch, 1, 64, 256] in [-1, 1]: three quarters sounds of scenes, one quarter sounds outside the world."""
+    sounds = [random_sound(rng) if rng.random() < 0.25 else render_audio(sample_scene(rng)) for _ in range(batch)]
+    gains = 10 ** torch.from_numpy(rng.uniform(-12, 4, (batch, 1))).float().div(20)
+    return mel_picture((torch.from_numpy(np.stack(sounds)) * gains).clamp(-1, 1))
+
+
+def reconstruction_loss(model: PatchAutoencoder, pictures: torch.Tensor) -> Losses:
+    """L1 weighted to edges + L1 of the gradients + a small KL term.
+
+    Small objects are a few per cent of a picture and their outline is what names them, so pixels weigh more where the
+    picture changes. The decoder sees latents with a little noise, as a denoiser will leave them.
+    """
+    posterior = model.posterior(pictures)
+    latents = posterior.sample()
+    noise = 0.05 * latents.detach().std(dim=(0, 2, 3), keepdim=True) * torch.randn_like(latents)
+    output = model.decode_raw(latents + noise)
+    edges = functional.max_pool2d(_gradients(pictures).abs().sum(1, keepdim=True), 3, 1, 1)
+    weight = 1 + 4 * edges.clamp(max=1)
+    pixel = (weight * (output - pictures).abs()).mean()
+    gradient = (_gradients(output) - _gradients(pictures)).abs().mean()
+    kl = posterior.kl().mean() / latents[0].numel()
+    mse = (output - pictures).square().mean()
+    return {"loss": pixel + gradient + 1e-4 * kl, "pixel": pixel, "gradient": gradient, "kl": kl, "mse": mse}
+
+
+def _gradients(pictures: torch.Tensor) -> torch.Tensor:
+    """Finite differences along height and width, [batch, 2 * channels, height, width]."""
+    down = functional.pad(pictures.diff(dim=-2), (0, 0, 0, 1))
+    right = functional.pad(pictures.diff(dim=-1), (0, 1))
+    return torch.cat([down, right], dim=1)
+
+
+@torch.no_grad()
+def measure_statistics(model: PatchAutoencoder, draw: Draw, batches: int = 16) -> None:
+    """Store the mean and the spread of the raw latents in the config, so that `encode` gives unit latents."""
+    rng = np.random.default_rng(7)
+    means = torch.cat([model.posterior(draw(rng, 32)).mean for _ in range(batches)])
+    shift = means.mean(dim=(0, 2, 3))
+    scale = 1 / means.std(dim=(0, 2, 3))
+    model.register_to_config(shift=tuple(shift.tolist()), scale=tuple(scale.tolist()))
+
+
+def train(name: str, draw: Draw, settings: DictConfig) -> PatchAutoencoder:
+    """Run one of the two stages and return the finished autoencoder."""
+    torch.manual_seed(0)
+    model = PatchAutoencoder(**OmegaConf.to_container(settings.model))
+    model.start_from_principal_components(draw(np.random.default_rng(3), 512))
+    config = FitConfig(**settings.fit)
+
+    def loss(rng: np.random.Generator, batch: int) -> Losses:
+        return reconstruction_loss(model, draw(rng, batch))
+
+    def validate() -> dict[str, float]:
+        with torch.no_grad():
+            return {k: float(v) for k, v in reconstruction_loss(model, draw(np.random.default_rng(11), 64)).items()}
+
+    folder = fit(name, model, loss, config, validate)
+    measure_statistics(model, draw)
+    model.save_pretrained(folder / "final")
+    return model
+
+
+def train_image(settings: DictConfig) -> None:
+    """Stage `autoencoder_image`."""
+    train("autoencoder_image", draw_pictures, settings)
+
+
+def train_audio(settings: DictConfig) -> None:
+    """Stage `autoencoder_audio`."""
+    train("autoencoder_audio", draw_mels, settings)

@@ -1,0 +1,149 @@
+"""Stages `denoiser_<modality>`: rectified flow in each modality's latents, prompted by captions.
+
+z = (1 - s) x0 + s e and the network predicts e - x0 (Liu et al. 2022, "Flow straight and fast", equation 1). Levels s
+are drawn with a shift (Esser et al. 2024, section 5.3.2), because nearly all structure is decided near the noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+import torch
+from diffusers import UNet2DConditionModel
+from omegaconf import DictConfig
+from torch import nn
+
+from codi.modalities.audio.denoiser import AudioDenoiser, audio_unet
+from codi.modalities.image.denoiser import ImageDenoiser, image_unet
+from codi.modalities.text.denoiser import TextDenoiser, TextTransformer
+from codi.modalities.video.denoiser import VideoDenoiser, motion_adapter, video_unet
+from codi.training import latents
+from codi.training.loop import FitConfig, Losses, fit, runs_folder
+from codi.types import Denoised, Tokens
+
+Draw = Callable[[np.random.Generator, int], tuple[torch.Tensor, torch.Tensor]]
+
+
+class Pass(Protocol):
+    """One pass of a denoiser."""
+
+    def __call__(
+        self, latent: torch.Tensor, level: torch.Tensor, prompt: Tokens, clock: torch.Tensor, partners: Tokens | None = None
+    ) -> Denoised: ...
+
+
+def draw_levels(batch: int, shift: float, uniform: float = 0.25) -> torch.Tensor:
+    """[batch] levels: a share `uniform` even in [0, 1], the rest with their mass near 1."""
+    even = torch.rand(batch)
+    shifted = shift * even / (1 + (shift - 1) * even)
+    return torch.where(torch.rand(batch) < uniform, torch.rand(batch), shifted)
+
+
+def noised(clean: torch.Tensor, level: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The latent at `level` [batch] and the velocity that the network should predict."""
+    noise = torch.randn_like(clean)
+    spread = level.view(-1, *([1] * (clean.ndim - 1)))
+    return (1 - spread) * clean + spread * noise, noise - clean
+
+
+def train(name: str, model: nn.Module, denoiser: Pass, draw: Draw, settings: DictConfig) -> None:
+    """Run the stage.
+
+    Args:
+        name: the modality.
+        model: what is trained and saved.
+        denoiser: runs it.
+        draw: (generator, batch) -> clean latents and facts [batch, factors].
+    """
+    prompts, shift = latents.Prompts(), float(settings.shift)
+
+    def losses(rng: np.random.Generator, batch: int, level: torch.Tensor) -> torch.Tensor:
+        clean, facts = draw(rng, batch)
+        states, bias = prompts.draw(facts, rng)
+        noisy, target = noised(clean, level)
+        clock = torch.full((clean.shape[-1],), torch.nan, dtype=torch.float64)
+        predicted = denoiser(noisy, level, Tokens(states, None, bias), clock).sample
+        return (predicted - target).square().flatten(1).mean(1)
+
+    def loss(rng: np.random.Generator, batch: int) -> Losses:
+        level = draw_levels(batch, shift)
+        error = losses(rng, batch, level)
+        high = (level > 0.8).float()
+        return {"loss": error.mean(), "high": (error * high).sum() / high.sum().clamp_min(1)}
+
+    @torch.no_grad()
+    def validate() -> dict[str, float]:
+        rng = np.random.default_rng(1)
+        torch.manual_seed(1)
+        at = (0.1, 0.5, 0.8, 0.9, 0.95)
+        return {f"x0 {level}": level**2 * float(losses(rng, 32, torch.full((32,), level)).mean()) for level in at}
+
+    folder = fit(f"denoiser_{name}", model, loss, FitConfig(**settings.fit), validate)
+    model.save_pretrained(folder / "final")  # type: ignore[operator]
+
+
+def train_image(settings: DictConfig) -> None:
+    """Stage `denoiser_image`: single frames of the clips."""
+    torch.manual_seed(0)
+    store = latents.load("video")
+    facts = latents.facts_table(len(store))
+
+    def draw(rng: np.random.Generator, batch: int) -> tuple[torch.Tensor, torch.Tensor]:
+        clips, frames = rng.integers(0, len(store), batch), rng.integers(0, store.shape[1], batch)
+        return torch.from_numpy(store[clips, frames]).float(), facts[clips]
+
+    unet = image_unet()
+    train("image", unet, ImageDenoiser(unet), draw, settings)
+
+
+def train_audio(settings: DictConfig) -> None:
+    """Stage `denoiser_audio`."""
+    torch.manual_seed(0)
+    store = latents.load("audio")
+    facts = latents.facts_table(len(store))
+
+    def draw(rng: np.random.Generator, batch: int) -> tuple[torch.Tensor, torch.Tensor]:
+        clips = rng.integers(0, len(store), batch)
+        return torch.from_numpy(store[clips]).float(), facts[clips]
+
+    unet = audio_unet()
+    train("audio", unet, AudioDenoiser(unet), draw, settings)
+
+
+def train_video(settings: DictConfig) -> None:
+    """Stage `denoiser_video`: motion modules around the frozen image UNet."""
+    torch.manual_seed(0)
+    store = latents.load("video")
+    facts = latents.facts_table(len(store))
+
+    def draw(rng: np.random.Generator, batch: int) -> tuple[torch.Tensor, torch.Tensor]:
+        clips = rng.integers(0, len(store), batch)
+        return torch.from_numpy(store[clips]).float().transpose(1, 2), facts[clips]
+
+    image = UNet2DConditionModel.from_pretrained(runs_folder() / "denoiser_image" / "final")
+    unet = video_unet(image, motion_adapter())
+    unet.freeze_unet2d_params()
+    train("video", unet, VideoDenoiser(unet), draw, settings)
+    unet.save_motion_modules(str(runs_folder() / "denoiser_video" / "motion"))
+
+
+def train_text(settings: DictConfig) -> None:
+    """Stage `denoiser_text`: latents of canonical full captions."""
+    from codi.modalities.text.autoencoder import TextAutoencoder
+    from codi.training.text_autoencoder import full_caption_bank
+
+    torch.manual_seed(0)
+    bank = full_caption_bank()
+    autoencoder = TextAutoencoder.from_pretrained(runs_folder() / "autoencoder_text" / "final").eval()
+    with torch.no_grad():
+        pairs = zip(bank["hidden"].split(256), bank["mask"].split(256), strict=True)
+        clean = torch.cat([autoencoder.encode(hidden.float(), mask) for hidden, mask in pairs])
+
+    def draw(rng: np.random.Generator, batch: int) -> tuple[torch.Tensor, torch.Tensor]:
+        rows = torch.from_numpy(rng.integers(0, len(clean), batch))
+        return clean[rows], bank["facts"][rows]
+
+    transformer = TextTransformer()
+    train("text", transformer, TextDenoiser(transformer), draw, settings)

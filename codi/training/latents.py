@@ -1,0 +1,162 @@
+"""The training set of the denoisers: scenes as latents and captions as prompt tokens, computed once.
+
+Rendering and encoding a clip costs about as much as a training step on it, and every stage reads the same clips.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.lib.format import open_memmap
+from omegaconf import DictConfig
+from tqdm.auto import tqdm
+
+from codi.modalities.audio.mel import mel_picture
+from codi.networks.patch_autoencoder import PatchAutoencoder
+from codi.training.facts import caption_bank, facts_of
+from codi.training.loop import runs_folder
+from codi.training.prompts import bank_tokens, load_pivot
+from codi.worlds.sounding_shapes.factors import FACTORS
+from codi.worlds.sounding_shapes.render import render_video
+from codi.worlds.sounding_shapes.scene import Scene, sample_scene
+from codi.worlds.sounding_shapes.sound import render_audio
+
+CHUNK = 16
+
+
+def scene_at(index: int) -> Scene:
+    """The training scene of that index."""
+    return sample_scene(np.random.default_rng((1234, index)))
+
+
+def facts_table(count: int) -> torch.Tensor:
+    """[count, factors] facts of the training scenes, -1 where a factor does not apply."""
+    return torch.tensor([facts_of(scene_at(i), set(FACTORS)) for i in range(count)])
+
+
+@torch.no_grad()
+def build(name: str, count: int, until: int) -> None:
+    """Fill the latents of `name` ("video" or "audio"), going on where it stopped.
+
+    Args:
+        count: clips that the store has room for.
+        until: stop after this many; training may begin on them.
+    """
+    encode, shape = _ENCODERS[name]
+    autoencoder = PatchAutoencoder.from_pretrained(
+        runs_folder() / f"autoencoder_{'image' if name == 'video' else name}" / "final"
+    ).eval()
+    done = stored(name)
+    path = _path(name)
+    if not path.exists():
+        open_memmap(path, "w+", np.float16, (count, *shape)).flush()
+    store = open_memmap(path, "r+")
+    for start in tqdm(range(done, until, CHUNK), desc=f"latents of {name}", mininterval=20):
+        scenes = [scene_at(i) for i in range(start, min(start + CHUNK, until))]
+        store[start : start + len(scenes)] = encode(autoencoder, scenes).half().numpy()
+        store.flush()
+        path.with_suffix(".count").write_text(str(start + len(scenes)))
+
+
+def stored(name: str) -> int:
+    """Clips whose latents are ready."""
+    counter = _path(name).with_suffix(".count")
+    return int(counter.read_text()) if counter.exists() else 0
+
+
+def load(name: str) -> np.ndarray:
+    """Latents [ready, ...] in half precision, memory-mapped: video [n, 16, 12, 8, 8], audio [n, 16, 4, 32]."""
+    return np.load(_path(name), mmap_mode="r")[: stored(name)]
+
+
+def _path(name: str) -> Path:
+    return runs_folder() / f"latents_{name}.npy"
+
+
+def _encode_video(autoencoder: PatchAutoencoder, scenes: list[Scene]) -> torch.Tensor:
+    frames = torch.from_numpy(np.concatenate([render_video(scene) for scene in scenes]))
+    latents = autoencoder.encode(frames.permute(0, 3, 1, 2).float() / 127.5 - 1)
+    return latents.view(len(scenes), 16, *latents.shape[1:])
+
+
+def _encode_audio(autoencoder: PatchAutoencoder, scenes: list[Scene]) -> torch.Tensor:
+    return autoencoder.encode(mel_picture(torch.from_numpy(np.stack([render_audio(scene) for scene in scenes]))))
+
+
+_ENCODERS = {"video": (_encode_video, (16, 12, 8, 8)), "audio": (_encode_audio, (16, 4, 32))}
+
+
+def build_video(settings: DictConfig) -> None:
+    """Stage `latents_video`."""
+    build("video", settings.count, settings.until)
+
+
+def build_audio(settings: DictConfig) -> None:
+    """Stage `latents_audio`."""
+    build("audio", settings.count, settings.until)
+
+
+class Prompts:
+    """Prompt tokens for training scenes: one caption, or several that share the facts among them, or none.
+
+    Args:
+        drop: share of samples whose prompt is the null prompt (classifier-free guidance, Ho and Salimans 2022).
+    """
+
+    def __init__(self, drop: float = 0.12) -> None:
+        bank = caption_bank()
+        path = runs_folder() / "caption_tokens.pt"
+        if not path.exists():
+            torch.save(bank_tokens(bank, load_pivot().encoder), path)
+        self.tokens = torch.load(path, weights_only=True, mmap=True)
+        self.table = bank.index()
+        self.drop = drop
+
+    def draw(self, facts: torch.Tensor, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """Prompts for a batch.
+
+        Args:
+            facts: [batch, factors] of the scenes.
+
+        Returns:
+            states [batch, 2 * K, width] and bias [batch, 2 * K]: minus infinity where a second prompt is absent.
+        """
+        states, bias = zip(*(self._one(row, rng) for row in facts.tolist()), strict=True)
+        return torch.stack(states), torch.stack(bias)
+
+    def _one(self, facts: list[int], rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        count, width = self.tokens.shape[1:]
+        states, bias = torch.zeros(2 * count, width), torch.zeros(2 * count)
+        kind = rng.random()
+        bias[count:] = -torch.inf
+        if kind < self.drop:
+            return states, bias
+        if kind < 0.7:
+            states[:count] = self._caption(facts, _subset(rng), rng)
+            return states, bias
+        first = _subset(rng)
+        second = ~first if rng.random() < 0.6 else _subset(rng)
+        states[:count], states[count:] = self._caption(facts, first, rng), self._caption(facts, second, rng)
+        bias[count:] = 0
+        return states, bias
+
+    def _caption(self, facts: list[int], named: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
+        """Tokens of a caption that names those facts, or fewer where the bank holds none that names them all."""
+        while True:
+            key = tuple(value if keep else -1 for value, keep in zip(facts, named, strict=True))
+            if key in self.table:
+                return self.tokens[int(rng.choice(self.table[key]))].float()
+            kept = np.flatnonzero(named)
+            named = named.copy()
+            named[rng.choice(kept)] = False
+
+
+def _subset(rng: np.random.Generator) -> np.ndarray:
+    """A random set of factors: often all, else any number alike."""
+    if rng.random() < 0.25:
+        return np.ones(5, dtype=bool)
+    named = np.zeros(5, dtype=bool)
+    named[rng.permutation(5)[: rng.integers(0, 6)]] = True
+    return named

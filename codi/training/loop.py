@@ -1,0 +1,183 @@
+"""The one training loop: every stage hands it modules and a loss, and gets exact resume, EMA, logs and a time budget."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from diffusers.optimization import get_scheduler
+from diffusers.training_utils import EMAModel
+from torch import nn
+from tqdm.auto import tqdm
+
+Losses = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """How a stage is trained.
+
+    Attributes:
+        steps: optimiser steps in all.
+        batch: samples a step.
+        lr: peak learning rate of AdamW; warmed up over `warmup` steps, then cosine to zero.
+        ema: decay of the exponential moving average of the weights (with diffusers' warm-up).
+        clip: largest norm of the gradient.
+        save_seconds: a checkpoint at least this often.
+        hours: CPU-hours granted (one thread); the run stops with a checkpoint when they are spent.
+    """
+
+    steps: int = 1000
+    batch: int = 32
+    lr: float = 1e-3
+    warmup: int = 50
+    ema: float = 0.999
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    seed: int = 0
+    save_seconds: float = 150.0
+    log_every: int = 20
+    hours: float = 10.0
+
+
+def runs_folder() -> Path:
+    """Where training state stands: $CODI_RUNS, or the user's cache folder."""
+    return Path(os.environ.get("CODI_RUNS") or Path.home() / ".cache" / "codi" / "runs")
+
+
+def step_generator(seed: int, step: int) -> np.random.Generator:
+    """The data generator of one step; torch's own is seeded with it, so a resumed run repeats the uninterrupted one."""
+    rng = np.random.default_rng((seed, step))
+    torch.manual_seed(int(rng.integers(2**63)))
+    return rng
+
+
+def fit(
+    name: str,
+    model: nn.Module,
+    loss: Callable[[np.random.Generator, int], Losses],
+    config: FitConfig,
+    validate: Callable[[], dict[str, float]] | None = None,
+) -> Path:
+    """Train the parameters of `model` that require gradients, resuming where the last run stopped.
+
+    Args:
+        name: folder under the runs folder.
+        model: holds the weights; the loss closes over it.
+        loss: (generator, batch size) -> named losses; "loss" is minimised.
+        validate: figures written to the log with every checkpoint.
+
+    Returns:
+        The stage's folder; `model` holds the averaged weights when the run is complete.
+    """
+    folder = runs_folder() / name
+    folder.mkdir(parents=True, exist_ok=True)
+    accelerator = Accelerator(cpu=not torch.cuda.is_available())
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, config.lr, betas=(0.9, 0.99), weight_decay=config.weight_decay)
+    schedule = get_scheduler(
+        "cosine", optimizer, num_warmup_steps=config.warmup, num_training_steps=config.steps
+    )
+    ema = EMAModel(trained, decay=config.ema)
+    clock = _Progress()
+    optimizer, schedule = accelerator.prepare(optimizer, schedule)
+    holder = accelerator.prepare(_Trained(trained))
+    accelerator.register_for_checkpointing(ema, clock)
+    if (folder / "state").exists():
+        accelerator.load_state(str(folder / "state"))
+    model.train()
+    bar = tqdm(range(clock.step, config.steps), desc=name, mininterval=20, initial=clock.step, total=config.steps)
+    saved = time.monotonic()
+    for step in bar:
+        begun = time.thread_time()
+        losses = loss(step_generator(config.seed, step), config.batch)
+        accelerator.backward(losses["loss"])
+        accelerator.clip_grad_norm_(holder.parameters(), config.clip)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+        ema.step(trained)
+        clock.advance(time.thread_time() - begun, losses)
+        over = clock.seconds > config.hours * 3600
+        if clock.step % config.log_every == 0:
+            bar.set_postfix(_log(folder, clock))
+        if over or time.monotonic() - saved > config.save_seconds or clock.step == config.steps:
+            _save(accelerator, folder)
+            saved = time.monotonic()
+        if over:
+            break
+    ema.copy_to(trained)
+    model.eval()
+    if validate is not None:
+        _write(folder, {"step": clock.step, "cpu_seconds": clock.seconds, "validation": validate()})
+    return folder
+
+
+def finished(name: str, config: FitConfig) -> bool:
+    """Whether the stage has taken all its steps."""
+    log = runs_folder() / name / "log.jsonl"
+    return log.exists() and json.loads(log.read_text().splitlines()[-1])["step"] >= config.steps
+
+
+class _Trained(nn.Module):
+    """The trained parameters alone, so that a checkpoint does not repeat the frozen ones."""
+
+    def __init__(self, parameters: list[nn.Parameter]) -> None:
+        super().__init__()
+        self.trained = nn.ParameterList(parameters)
+
+
+class _Progress:
+    """Step count, CPU time and running losses; part of the checkpoint."""
+
+    def __init__(self) -> None:
+        self.step, self.seconds = 0, 0.0
+        self.recent: list[dict[str, float]] = []
+
+    def advance(self, seconds: float, losses: Losses) -> None:
+        self.step += 1
+        self.seconds += seconds
+        self.recent.append({key: float(value.detach()) for key, value in losses.items()})
+
+    def state_dict(self) -> dict[str, float]:
+        return {"step": self.step, "seconds": self.seconds}
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        self.step, self.seconds = int(state["step"]), state["seconds"]
+
+
+def _log(folder: Path, clock: _Progress) -> dict[str, float]:
+    means = {key: float(np.mean([row[key] for row in clock.recent])) for key in clock.recent[0]}
+    clock.recent = []
+    _write(folder, {"step": clock.step, "cpu_seconds": round(clock.seconds, 1), **means})
+    return means
+
+
+def _write(folder: Path, row: dict[str, object]) -> None:
+    with (folder / "log.jsonl").open("a") as stream:
+        stream.write(json.dumps(row) + "\n")
+
+
+def _save(accelerator: Accelerator, folder: Path) -> None:
+    """Write beside, then swap: a run killed here keeps its last checkpoint."""
+    fresh, old, state = folder / "state.new", folder / "state.old", folder / "state"
+    shutil.rmtree(fresh, ignore_errors=True)
+    accelerator.save_state(str(fresh))
+    shutil.rmtree(old, ignore_errors=True)
+    if state.exists():
+        state.rename(old)
+    fresh.rename(state)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def batches(count: int, size: int) -> Iterator[slice]:
+    """Slices of at most `size` that cover `count`."""
+    return (slice(start, min(start + size, count)) for start in range(0, count, size))

@@ -1,0 +1,90 @@
+"""The values that travel between the parts of the engine."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+
+class InputError(ValueError):
+    """What a user gave cannot be used: one line that names it, what is wrong and what would be right.
+
+    The command line prints it and exits with status 2.
+    """
+
+    def __init__(self, name: str, problem: str, remedy: str) -> None:
+        super().__init__(f"{name}: {problem}; {remedy}")
+        self.name, self.problem, self.remedy = name, problem, remedy
+
+
+@dataclass(frozen=True)
+class At:
+    """A medium that stands at an instant of the clip: an image that is the frame at `seconds`."""
+
+    media: Any
+    seconds: float
+
+
+@dataclass(frozen=True)
+class ClipSpec:
+    """What is to be made.
+
+    Attributes:
+        duration: length of the clip in seconds, > 0.
+        fps: video frames per second, > 0.
+        size: side of images and video frames in pixels.
+    """
+
+    duration: float = 2.0
+    fps: float = 8.0
+    size: int = 64
+
+    @classmethod
+    def of(cls, duration: float | None = None, fps: float | None = None, size: int | None = None) -> ClipSpec:
+        """A clip with defaults for what is None.
+
+        Raises:
+            InputError: a number that is not finite and above 0.
+        """
+        values = {"duration": duration, "fps": fps, "size": size}
+        for name, value in values.items():
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise InputError(f"{name} {value}", "is not a number above 0", "give one")
+        return cls(**{name: value for name, value in values.items() if value is not None})  # type: ignore[arg-type]
+
+    @property
+    def frames(self) -> int:
+        """Video frames in the clip; frame k stands at k / fps seconds."""
+        return max(1, round(self.duration * self.fps))
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """A sequence that attention reads.
+
+    Attributes:
+        states: [batch, tokens, channels].
+        times: [tokens] seconds in float64; NaN marks a global token, one without a time.
+        bias: [batch, tokens] added to the attention logits (the logarithm of a weight); None is zero.
+    """
+
+    states: torch.Tensor
+    times: torch.Tensor | None = None
+    bias: torch.Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Denoised:
+    """What one pass of a denoiser gives.
+
+    Attributes:
+        sample: the network's output, of the latent's shape (velocity, noise or x0: the scheduler knows).
+        features: [batch, positions, channels] of the feature tap, time kept, space pooled; None where not asked for.
+    """
+
+    sample: torch.Tensor
+    features: torch.Tensor | None = None
