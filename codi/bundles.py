@@ -51,12 +51,27 @@ def find_bundle(name: str) -> Path:
     """
     for folder in (Path(name).expanduser(), *(place / name for place in shipped())):
         if name and (folder / _INDEX).is_file():
-            return folder
+            return _checked(folder)
     if Path(name).is_dir():
         raise InputError(name or "--model", f"is a folder without {_INDEX}", _REMEDY)
     if re.fullmatch(r"[\w.-]+/[\w.-]+", name):
         raise InputError(name, "is no folder, and hub ids are not fetched", f"fetch it first, then {_REMEDY}")
     raise InputError(name or "--model", "is no bundle", _REMEDY)
+
+
+def _checked(folder: Path) -> Path:
+    """The folder, if its index is one.
+
+    Raises:
+        InputError: the index is damaged.
+    """
+    try:
+        index = json.loads((folder / _INDEX).read_text("utf-8"))
+    except ValueError:
+        index = None
+    if not isinstance(index, dict) or "_class_name" not in index:
+        raise InputError(str(folder / _INDEX), "is not the index of a bundle", _REMEDY)
+    return folder
 
 
 def bundle_hash(folder: Path) -> str:

@@ -16,29 +16,34 @@ SHARED_TOKENS = 8
 
 
 def mixed(
-    inputs: Mapping[str, Sequence[Any]], engines: Mapping[str, Engine], weights: Mapping[str, float], samples: int
+    prompts: Sequence[Mapping[str, Sequence[Any]]], engines: Mapping[str, Engine], weights: Mapping[str, float]
 ) -> Tokens:
     """Tokens of all inputs, one after another, each with the logarithm of its weight as attention bias.
 
     Args:
-        inputs: media by modality, at least one.
+        prompts: of each sample, media by modality; the same modalities and counts in all.
         engines: by modality.
         weights: by modality, 1 where it is not named; 0 takes the input out.
-        samples: copies of the prompt.
 
     Returns:
-        states [samples, inputs * K, width] and bias [samples, inputs * K].
+        states [batch, inputs * K, width] and bias [batch, inputs * K].
     """
     states, biases = [], []
-    for name, media in inputs.items():
-        tokens = engines[name].prompt(media).flatten(0, 1)
+    for name, media in prompts[0].items():
         weight = weights.get(name, 1.0)
-        states.append(tokens)
-        biases.append(tokens.new_full(tokens.shape[:1], math.log(weight) if weight > 0 else -torch.inf))
-    bias = torch.cat(biases)
-    if not bias.isfinite().any():
-        return null(samples, bias)
-    return Tokens(torch.cat(states).expand(samples, -1, -1), None, bias.expand(samples, -1))
+        for place in range(len(media)):
+            tokens = _each(engines[name], [sample[name][place] for sample in prompts])
+            states.append(tokens)
+            biases.append(tokens.new_full(tokens.shape[:2], math.log(weight) if weight > 0 else -torch.inf))
+    bias = torch.cat(biases, dim=1)
+    return Tokens(torch.cat(states, dim=1), None, bias) if bias.isfinite().any() else null(len(prompts), bias)
+
+
+def _each(engine: Engine, media: list[Any]) -> torch.Tensor:
+    """Tokens of a batch of media; one that stands in every sample is read once."""
+    if all(medium is media[0] for medium in media):
+        return engine.prompt(media[:1]).expand(len(media), -1, -1)
+    return engine.prompt(media)
 
 
 def null(samples: int, like: torch.Tensor) -> Tokens:

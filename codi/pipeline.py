@@ -15,9 +15,9 @@ from codi import conditioning, files, schedule
 from codi.bundles import find_bundle
 from codi.manifest import check_bundle
 from codi.modality import Engine, Modality, registry
-from codi.request import Call, resolve
+from codi.request import Call, Media, Prompts, resolve
 from codi.sampling import Track, denoise
-from codi.types import ClipSpec, Tokens
+from codi.types import ClipSpec, InputError, Tokens
 
 
 def _components() -> tuple[str, ...]:
@@ -104,6 +104,7 @@ class CoDiPipeline(DiffusionPipeline):
         if not (inputs is None and given is None and outputs is None):
             needed = _needed(inputs or (), given or (), outputs or ())
             options = {name: None for name in _components() if name not in needed} | options
+        options.setdefault("dtype", torch.float32)
         pipe: CoDiPipeline = super().from_pretrained(str(folder), **options)
         for component in pipe.components.values():
             if isinstance(component, torch.nn.Module):
@@ -138,15 +139,15 @@ class CoDiPipeline(DiffusionPipeline):
     @torch.no_grad()
     def __call__(
         self,
-        inputs: Mapping[str, Any] | str | None = None,
+        inputs: Media = None,
         outputs: Sequence[str] | str = (),
-        given: Mapping[str, Any] | None = None,
+        given: Media = None,
         *,
         seed: int | None = None,
         num_inference_steps: int | None = None,
         guidance_scale: float | Mapping[str, float] | None = None,
         bridge_scale: float | Mapping[str, float] | None = None,
-        negative_prompt: str | Mapping[str, Any] | None = None,
+        negative_prompt: Media = None,
         weights: Mapping[str, float] | None = None,
         num_outputs_per_prompt: int = 1,
         duration: float | None = None,
@@ -159,8 +160,8 @@ class CoDiPipeline(DiffusionPipeline):
         """Make `outputs` from `inputs` and `given`.
 
         Args:
-            inputs: media by modality, or a text; a list gives several inputs of one modality, all of which prompt the
-                same outputs.
+            inputs: media by modality, or a text. A list in the place of a medium is several inputs that prompt the same
+                outputs; a list of such prompts is a batch, each for outputs of its own.
             outputs: modalities to make, jointly.
             given: media that stand on the timeline: they steer through their bridges and are not changed. `At(image,
                 seconds)` places one at an instant.
@@ -211,13 +212,15 @@ class CoDiPipeline(DiffusionPipeline):
 
     def _tracks(self, call: Call) -> dict[str, Track]:
         """Outputs and givens at the start of the loop."""
-        engines = {name: self.engine(name) for name in {*call.inputs, *call.negative, *call.outputs, *call.given}}
         like = next(p for c in self.components.values() if isinstance(c, torch.nn.Module) for p in c.parameters())
         nothing = conditioning.null(call.samples, like)
-        prompt = conditioning.mixed(call.inputs, engines, call.weights, call.samples) if call.inputs else nothing
-        negative = conditioning.mixed(call.negative, engines, {}, call.samples) if call.negative else nothing
+        prompt, negative = (self._prompt(prompts, call.weights) or nothing for prompts in (call.inputs, call.negative))
         outputs = {name: self._output(name, call, prompt, negative, like) for name in call.outputs}
-        return outputs | {name: self._given(name, call, nothing) for name in call.given}
+        return outputs | {name: self._given(name, call, nothing) for name in call.given[0]}
+
+    def _prompt(self, prompts: Prompts, weights: Mapping[str, float]) -> Tokens | None:
+        engines = {name: self.engine(name) for name in prompts[0]}
+        return conditioning.mixed(prompts, engines, weights) if engines else None
 
     def _output(self, name: str, call: Call, prompt: Tokens, negative: Tokens, like: torch.Tensor) -> Track:
         engine, noise = self.engine(name), schedule.Noise(call.seed, name)
@@ -229,11 +232,13 @@ class CoDiPipeline(DiffusionPipeline):
         return Track(engine, latent, clock, prompt, negative, scheduler, noise)
 
     def _given(self, name: str, call: Call, nothing: Tokens) -> Track:
-        engine, stands = self.engine(name), call.given[name]
-        latent = engine.encode(stands.media, call.clip)
-        latent = latent.expand(call.samples, *latent.shape[1:])
-        clock = engine.clock(call.clip, stands.seconds).to(latent.device)
-        return Track(engine, latent, clock, nothing, nothing)
+        engine, stands = self.engine(name), [sample[name] for sample in call.given]
+        if len({stand.seconds for stand in stands}) > 1:
+            raise InputError(name, "stands at several instants in one batch", "make one call for each")
+        read = {id(stand.media): stand.media for stand in stands}
+        latents = {key: engine.encode(media, call.clip) for key, media in read.items()}
+        latent = torch.cat([latents[id(stand.media)] for stand in stands])
+        return Track(engine, latent, engine.clock(call.clip, stands[0].seconds).to(latent.device), nothing, nothing)
 
 
 def _needed(inputs: Iterable[str], given: Iterable[str], outputs: Iterable[str]) -> set[str]:

@@ -15,6 +15,12 @@ DEFAULT_STEPS = 20
 DEFAULT_GUIDANCE = Guidance()
 
 
+Media = Mapping[str, Any] | str | Sequence[Mapping[str, Any] | str] | None
+"""What prompts: media by modality, or a text; a sequence of these is a batch of prompts."""
+
+Prompts = tuple[Mapping[str, list[Any]], ...]
+
+
 @dataclass(frozen=True)
 class Stands:
     """A given.
@@ -33,20 +39,20 @@ class Call:
     """A checked call.
 
     Attributes:
-        inputs: media that prompt, by modality.
+        inputs: media that prompt, by modality, for each sample.
         outputs: modalities to make.
-        given: what stands on the timeline.
-        negative: media in the place of the null prompt.
+        given: what stands on the timeline, for each sample.
+        negative: media in the place of the null prompt, for each sample.
         weights: of the inputs.
         guidance: of each output.
         clip: what is made.
         steps, seed, samples, scheduler: as in `CoDiPipeline.__call__`.
     """
 
-    inputs: Mapping[str, list[Any]]
+    inputs: Prompts
     outputs: tuple[str, ...]
-    given: Mapping[str, Stands]
-    negative: Mapping[str, list[Any]]
+    given: tuple[Mapping[str, Stands], ...]
+    negative: Prompts
     weights: Mapping[str, float]
     guidance: Mapping[str, Guidance]
     clip: ClipSpec
@@ -74,14 +80,14 @@ class Call:
 
 def resolve(
     *,
-    inputs: Mapping[str, Any] | str | None,
+    inputs: Media,
     outputs: Sequence[str] | str,
-    given: Mapping[str, Any] | None,
+    given: Media,
     seed: int | None,
     steps: int | None,
     guidance_scale: float | Mapping[str, float] | None,
     bridge_scale: float | Mapping[str, float] | None,
-    negative: str | Mapping[str, Any] | None,
+    negative: Media,
     weights: Mapping[str, float] | None,
     samples: int,
     clip: ClipSpec,
@@ -93,28 +99,46 @@ def resolve(
         InputError: names what is wrong.
     """
     wanted = (outputs,) if isinstance(outputs, str) else tuple(outputs)
-    stands = {name: _stands(media) for name, media in (given or {}).items()}
-    prompts = _media(inputs)
-    _check_names(wanted, stands, prompts)
+    copies = _whole("num_outputs_per_prompt", samples, 1)
+    batches = {"inputs": _batch(inputs), "given": _batch(given), "negative_prompt": _batch(negative)}
+    count = max(len(batch) for batch in batches.values())
+    spread = {name: _spread(name, batch, count, copies) for name, batch in batches.items()}
+    stands = tuple({name: _stands(media) for name, media in sample.items()} for sample in spread["given"])
+    prompts = tuple({name: _several(media) for name, media in sample.items()} for sample in spread["inputs"])
+    _check_names(wanted, stands[0], prompts[0])
     return Call(
         inputs=prompts,
         outputs=wanted,
         given=stands,
-        negative=_media(negative),
-        weights=_weights(weights or {}, prompts),
+        negative=tuple({name: _several(media) for name, media in sample.items()} for sample in spread["negative_prompt"]),
+        weights=_weights(weights or {}, prompts[0]),
         guidance=_guidance(wanted, guidance_scale, bridge_scale),
         clip=clip,
         steps=_whole("num_inference_steps", DEFAULT_STEPS if steps is None else steps, 1),
         seed=_whole("seed", 0 if seed is None else seed, 0),
-        samples=_whole("num_outputs_per_prompt", samples, 1),
+        samples=count * copies,
         scheduler=scheduler,
     )
 
 
-def _media(media: Mapping[str, Any] | str | None) -> dict[str, list[Any]]:
-    named = {"text": media} if isinstance(media, str) else dict(media or {})
-    lists = {name: list(value) if isinstance(value, list | tuple) else [value] for name, value in named.items()}
-    return {name: value for name, value in lists.items() if value}
+def _batch(media: Media) -> list[dict[str, Any]]:
+    rows = list(media) if isinstance(media, list | tuple) else [media]
+    return [{"text": row} if isinstance(row, str) else dict(row or {}) for row in rows]
+
+
+def _spread(name: str, batch: list[dict[str, Any]], count: int, copies: int) -> list[dict[str, Any]]:
+    """One row a sample: a single row serves all, and each is repeated for its copies."""
+    if len(batch) not in (1, count):
+        raise InputError(name, f"holds {len(batch)} prompts beside {count}", "give one, or as many as the others")
+    rows = batch * count if len(batch) == 1 else batch
+    shape = {key: len(_several(value)) for key, value in rows[0].items()}
+    if any({key: len(_several(value)) for key, value in row.items()} != shape for row in rows):
+        raise InputError(name, "mixes sets of modalities", "give every prompt of a batch the same")
+    return [row for row in rows for _ in range(copies)]
+
+
+def _several(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [value]
 
 
 def _stands(media: Any) -> Stands:

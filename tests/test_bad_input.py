@@ -30,7 +30,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     inner.mkdir()
     monkeypatch.chdir(inner)
     (tmp_path / "bundle").mkdir()
-    (tmp_path / "bundle" / "model_index.json").write_text("{}")
+    (tmp_path / "bundle" / "model_index.json").write_text('{"_class_name": "CoDiPipeline"}')
     monkeypatch.setattr(request, "run", lambda *_: pytest.fail("the pipeline was reached"))
     return inner
 
@@ -89,6 +89,12 @@ def _long_clip(folder: Path) -> list[str]:
     return [samples.ffmpeg_file(folder / "x.mp4", *samples.test_card("16x16", "1", "70")).name]
 
 
+def _clip_of_unsaid_length(folder: Path) -> list[str]:
+    # As a browser records: no duration in the header.
+    arguments = [*samples.test_card("16x16", "1", "70"), "-live", "1", "-f", "webm"]
+    return [samples.ffmpeg_file(folder / "x.webm", *arguments).name]
+
+
 def _folder(folder: Path) -> list[str]:
     (folder / "x.png").mkdir()
     return ["x.png"]
@@ -127,6 +133,7 @@ FILES: list[tuple[str, Make, str]] = [
     ("video", _truncated(".mp4", lambda p: video.write(samples.clip(), p, None), 0.7), "x.mp4: is a damaged MP4"),
     ("video", _sound_only_mp4, "x.mp4: holds sound and no frames"),
     ("video", _long_clip, "x.mp4: lasts 70 s; cut it to at most 60 s"),
+    ("video", _clip_of_unsaid_length, "x.webm: lasts 61 s; cut it to at most 60 s"),
     ("audio", _empty_wav, "x.wav: has no samples"),
     ("audio", _nan_wav, "x.wav: holds samples that are NaN"),
     ("audio", _long_wav, "x.wav: lasts 10800 s; cut it to at most 600 s"),

@@ -16,7 +16,7 @@ from codi.types import InputError
 def bundle(tmp_path: Path) -> Path:
     folder = tmp_path / "mine"
     (folder / "unet").mkdir(parents=True)
-    (folder / "model_index.json").write_text("{}")
+    (folder / "model_index.json").write_text('{"_class_name": "CoDiPipeline"}')
     save_file({"a": np.zeros((3, 4), np.float16), "b": np.zeros(5, np.float32)}, folder / "unet" / "w.safetensors")
     return folder
 
@@ -57,9 +57,15 @@ def test_a_truncated_weight_file_is_named(bundle: Path, cut: int) -> None:
 
 
 def test_the_hash_follows_the_manifest(bundle: Path) -> None:
-    before = bundles.bundle_hash(bundle)
+    plain = bundles.bundle_hash(bundle)
     (bundle / "manifest.json").write_text("{}")
-    (bundle / "model_index.json").write_text('{"a": 1}')
-    assert bundles.bundle_hash(bundle) == before  # the manifest is "{}" as the index was
-    (bundle / "manifest.json").write_text('{"a": 1}')
-    assert bundles.bundle_hash(bundle) != before
+    described = bundles.bundle_hash(bundle)
+    (bundle / "model_index.json").write_text('{"_class_name": "Other"}')
+    assert plain != described == bundles.bundle_hash(bundle)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}"])
+def test_a_damaged_index_is_named(bundle: Path, text: str) -> None:
+    (bundle / "model_index.json").write_text(text)
+    with pytest.raises(InputError, match=r"model_index\.json: is not the index of a bundle"):
+        bundles.find_bundle(str(bundle))

@@ -77,18 +77,26 @@ def fulfil(request: Request, out: Path, keep_recipe: bool = True, threads: int |
 
 def run(request: Request, bundle: Path, threads: int | None = None) -> Any:
     """Load the pipeline and call it; torch is imported here and not before."""
+    import diffusers
     import torch
+    import transformers
 
     from codi import CoDiPipeline
 
+    # One bar for the denoising; loading takes a second and says nothing. A refusal stays one line.
+    for library in (diffusers, transformers):
+        library.logging.disable_progress_bar()
+        library.logging.set_verbosity_error()
     if threads:
         torch.set_num_threads(threads)
-    pipeline = CoDiPipeline.from_pretrained(str(bundle), dtype=getattr(torch, request.dtype)).to(_device(request))
-    options = dict(request.parameters)
-    if request.negative:
-        options["negative_prompt"] = by_modality(request.negative)
+    device = _device(request)
+    inputs, given = by_modality(request.inputs), by_modality(request.given)
+    negative = by_modality(request.negative)
+    pipeline = CoDiPipeline.from_pretrained(
+        bundle, inputs={*inputs, *negative}, given=given, outputs=request.outputs, dtype=getattr(torch, request.dtype)
+    ).to(device)
     return pipeline(
-        inputs=by_modality(request.inputs), given=by_modality(request.given), outputs=list(request.outputs), **options
+        inputs=inputs, given=given, outputs=request.outputs, negative_prompt=negative or None, **request.parameters
     )
 
 
@@ -121,7 +129,7 @@ def describe(request: Request, bundle: Path, made: Mapping[str, Any]) -> dict[st
         "dtype": request.dtype,
         "versions": {name: _version(name) for name in _PACKAGES},
     }
-    resolved = {**made.get("parameters", {}), **request.parameters}
+    resolved = {**request.parameters, **made.get("parameters", {})}
     return {**made, **asked, "parameters": resolved, "threads": _threads()}
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler
+from diffusers import FlowMatchEulerDiscreteScheduler, UNet2DConditionModel
 from torch import nn
 from transformers import BertConfig, BertModel, BertTokenizerFast
 
@@ -20,12 +20,12 @@ from codi.modalities.audio.vocoder import Vocoder
 from codi.modalities.image import denoiser as image
 from codi.modalities.image.prompt import ImagePromptEncoder
 from codi.modalities.text import denoiser as text
-from codi.modalities.text.autoencoder import TextAutoencoder
+from codi.modalities.text.autoencoder import END, START, TextAutoencoder
 from codi.modalities.text.prompt import TextPromptEncoder
 from codi.modalities.video import denoiser as video
 from codi.modalities.video.prompt import VideoPromptEncoder
 from codi.networks.patch_autoencoder import PatchAutoencoder
-from codi.networks.unet_denoiser import TAP_CHANNELS, bridge_sites
+from codi.networks.unet_denoiser import bridge_sites
 from codi.pipeline import CoDiPipeline
 
 SHIFTS = {"text": 2.0, "image": 4.0, "audio": 4.0, "video": 6.0}
@@ -37,11 +37,12 @@ def schedulers() -> dict[str, Any]:
     return {f"{name}_scheduler": FlowMatchEulerDiscreteScheduler(shift=shift) for name, shift in SHIFTS.items()}
 
 
-def coupling(image_unet: nn.Module, audio_unet: nn.Module, transformer: nn.Module) -> dict[str, nn.Module]:
+def coupling(
+    image_unet: UNet2DConditionModel, audio_unet: UNet2DConditionModel, transformer: text.TextTransformer
+) -> dict[str, nn.Module]:
     """Untrained environment encoders and bridges for codi-mini's denoisers; zero-initialised, so they change nothing."""
-    picture = (TAP_CHANNELS + image_unet.config.in_channels) * 16  # type: ignore[union-attr, operator]
-    sound = (TAP_CHANNELS + audio_unet.config.in_channels) * 4  # type: ignore[union-attr, operator]
-    words = transformer.config.width + transformer.config.channels  # type: ignore[union-attr, operator]
+    picture, sound = 16 * _tapped(image_unet), 4 * _tapped(audio_unet)
+    words = transformer.config.width + transformer.config.channels
     return {
         "image_environment_encoder": EnvironmentEncoder(picture, image.SLOTS),
         "video_environment_encoder": EnvironmentEncoder(picture, video.SLOTS),
@@ -51,8 +52,13 @@ def coupling(image_unet: nn.Module, audio_unet: nn.Module, transformer: nn.Modul
         # The video UNet has the image UNet's cross-attentions under the same names.
         "video_bridge": Bridge(bridge_sites(image_unet)),
         "audio_bridge": Bridge(bridge_sites(audio_unet)),
-        "text_bridge": Bridge(text.bridge_sites(transformer)),  # type: ignore[arg-type]
+        "text_bridge": Bridge(text.bridge_sites(transformer)),
     }
+
+
+def _tapped(unet: UNet2DConditionModel) -> int:
+    """Channels of the last decoder block and the latent beside it."""
+    return int(unet.config.block_out_channels[0] + unet.config.in_channels)
 
 
 def save_bundle(components: Mapping[str, Any], folder: Path, dtype: torch.dtype = torch.float16) -> None:
@@ -78,14 +84,15 @@ def debug_bundle(folder: Path, seed: int = 0) -> Path:
     Its bridges are not zero: every output reads every other.
     """
     torch.manual_seed(seed)
-    image_unet, audio_unet, transformer = image.image_unet(), audio.audio_unet(), text.TextTransformer(layers=2)
+    widths = (16, 32)
+    image_unet, audio_unet = image.image_unet(widths=widths), audio.audio_unet(widths=widths)
+    transformer = text.TextTransformer(width=32, layers=2)
     coupled = coupling(image_unet, audio_unet, transformer)
-    for name, module in coupled.items():
-        if isinstance(module, Bridge):
-            for reader in module.readers.values():
-                nn.init.normal_(reader.to_out.weight, std=0.2)  # type: ignore[union-attr, arg-type]
+    prompted = TextPromptEncoder(layers=1)
+    _stir(image_unet, audio_unet, transformer, prompted, *coupled.values())
     components = {
-        **_debug_text(folder.with_name(folder.name + ".vocabulary")),
+        **_debug_text(),
+        "text_prompt_encoder": prompted,
         "text_denoiser": transformer,
         "image_prompt_encoder": ImagePromptEncoder(widths=(3, 8, 8, 8, 8)),
         "image_autoencoder": PatchAutoencoder(widths=(16, 16)),
@@ -95,7 +102,7 @@ def debug_bundle(folder: Path, seed: int = 0) -> Path:
         "audio_vocoder": Vocoder(width=16, depth=1),
         "audio_denoiser": audio_unet,
         "video_prompt_encoder": VideoPromptEncoder(widths=(3, 8, 8, 8, 8)),
-        "video_motion": video.motion_adapter(),
+        "video_motion": video.motion_adapter(widths),
         **coupled,
         **schedulers(),
     }
@@ -103,24 +110,25 @@ def debug_bundle(folder: Path, seed: int = 0) -> Path:
     return folder
 
 
-def _debug_text(scratch: Path) -> dict[str, Any]:
+def _stir(*models: nn.Module) -> None:
+    """Make prompts and partners matter to random weights: at their usual initialisation they hardly do."""
+    for model in models:
+        for name, parameter in model.named_parameters():
+            if name.endswith(("attn2.to_v.weight", "to_out.weight", "multihead_attn.out_proj.weight")):
+                nn.init.normal_(parameter, std=0.3)
+
+
+def _debug_text() -> dict[str, Any]:
     """A sentence encoder of one layer over a vocabulary of letters, and what stands on it."""
-    scratch.mkdir(parents=True, exist_ok=True)
     letters = [chr(c) for c in range(33, 127) if not chr(c).isupper()]
     pieces = ["[PAD]", *(f"[unused{k}]" for k in range(1, 100)), "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    vocabulary = pieces + letters + [f"##{letter}" for letter in letters]
-    (scratch / "vocab.txt").write_text("\n".join(vocabulary))
-    tokenizer = BertTokenizerFast(vocab_file=str(scratch / "vocab.txt"))
-    shutil.rmtree(scratch)
+    vocabulary = {piece: k for k, piece in enumerate(pieces + letters + [f"##{letter}" for letter in letters])}
     config = BertConfig(
         vocab_size=len(vocabulary), hidden_size=384, num_hidden_layers=1, num_attention_heads=4, intermediate_size=64
     )
-    said = (101, 102, *range(104 + 64, 104 + 90))
+    spoken = (START, END, *(vocabulary[f"##{letter}"] for letter in "abcdefghijklmnop"))
     return {
-        "tokenizer": tokenizer,
-        "text_encoder": BertModel(config, add_pooling_layer=False),
-        "text_prompt_encoder": TextPromptEncoder(layers=1),
-        "text_autoencoder": TextAutoencoder(vocabulary=said, layers=1),
+        "tokenizer": BertTokenizerFast(vocab=vocabulary),
+        "text_encoder": BertModel(config),
+        "text_autoencoder": TextAutoencoder(vocabulary=spoken, layers=1),
     }
-
-

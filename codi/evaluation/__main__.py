@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from pathlib import Path
 
@@ -12,15 +13,16 @@ from codi.types import InputError
 def main() -> int:
     """Runs one suite; exits with 2 on bad input."""
     args = _parser().parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
     from codi.evaluation.engines import load_engine
     from codi.evaluation.evaluate import Plan, evaluate
 
     options = {"num_inference_steps": args.steps} if args.steps else {}
-    plan = Plan(args.suite, args.count, args.seed, args.part, args.parts, args.only)
+    plan = Plan(args.suite, args.count, args.seed, args.part, args.parts, args.only, args.ceiling)
     try:
         evaluate(load_engine(args.model, options), plan, args.out)
     except InputError as error:
-        print(error, file=sys.stderr)
+        sys.stderr.write(f"{error}\n")
         return 2
     return 0
 
@@ -36,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", default="", help="run only cells whose name contains this")
     parser.add_argument("--part", type=int, default=0, help="run every PARTS-th cell from this one on")
     parser.add_argument("--parts", type=int, default=1)
+    parser.add_argument("--ceiling", type=Path, help="folder of the oracle's figures, to normalise by")
     return parser
 
 

@@ -37,12 +37,17 @@ class PipelineEngine:
         self, inputs: Batch, outputs: Sequence[str], seed: int, given: Batch | None = None, **options: Any
     ) -> dict[str, list[Any]]:
         """See Engine."""
-        prompts = {m: list(media) for m, media in inputs.items()}
-        clean = {m: list(media) for m, media in given.items()} if given else {}
         settings = {**self.options, **options}
-        result = self.pipeline(inputs=prompts, given=clean, outputs=list(outputs), seed=seed, **settings)
+        result = self.pipeline(
+            inputs=_rows(inputs), given=_rows(given or {}), outputs=list(outputs), seed=seed, **settings
+        )
         made = {m: getattr(result, m) for m in outputs}
         return {m: media if isinstance(media, list) else [media] for m, media in made.items()}
+
+
+def _rows(batch: Batch) -> list[dict[str, Any]]:
+    """Media by modality -> a batch of prompts as the pipeline takes it."""
+    return [dict(zip(batch, media, strict=True)) for media in zip(*batch.values(), strict=True)] or [{}]
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,13 @@ from codi.evaluation.conflict import score_conflicts
 from codi.evaluation.engines import Engine
 from codi.evaluation.faces import FACES
 from codi.evaluation.report import render_report
-from codi.evaluation.scores import reference_features, score
-from codi.evaluation.suites import DEFAULT_COUNT, MODALITIES, SUITES
+from codi.evaluation.scores import compare, reference_features, score
+from codi.evaluation.suites import COMPARED, DEFAULT_COUNT, MODALITIES, SUITES
 from codi.types import InputError
 from codi.worlds.sounding_shapes.scene import sample_scene
 
 REFERENCES = 512
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class Plan:
         seed: of prompts and noise.
         part, parts: run every `parts`-th cell from `part` on, to share a suite among processes.
         only: cells whose name contains this text.
+        ceiling: folder of the oracle's figures, which the report then normalises by; without it by 1.
     """
 
     suite: str
@@ -41,6 +44,7 @@ class Plan:
     part: int = 0
     parts: int = 1
     only: str = ""
+    ceiling: Path | None = None
 
 
 def evaluate(engine: Engine, plan: Plan, out: Path) -> dict[str, Any]:
@@ -65,8 +69,8 @@ def evaluate(engine: Engine, plan: Plan, out: Path) -> dict[str, Any]:
     for n, cell in enumerate(cells):
         if n % plan.parts == plan.part:
             samples = run_cell(engine, cell, plan.count or DEFAULT_COUNT[plan.suite], plan.seed, folder)
-            print(f"{plan.suite} {n + 1}/{len(cells)} {cell.name}: {len(samples)} samples", flush=True)
-    return summarise(plan.suite, folder, reference, out)
+            log.info("%s %d/%d %s: %d samples", plan.suite, n + 1, len(cells), cell.name, len(samples))
+    return summarise(plan, folder, reference, out)
 
 
 def _chosen(plan: Plan) -> list[Cell]:
@@ -78,13 +82,26 @@ def _chosen(plan: Plan) -> list[Cell]:
     return cells
 
 
-def summarise(suite: str, folder: Path, reference: Mapping[str, np.ndarray], out: Path) -> dict[str, Any]:
+def summarise(plan: Plan, folder: Path, reference: Mapping[str, np.ndarray], out: Path) -> dict[str, Any]:
     """Scores every cell of the suite that lies in the folder; writes figures and report."""
-    names = [cell.name for cell in SUITES[suite]() if (folder / f"{cell.name}.json").exists()]
-    figures = {name: score(load_samples(folder / f"{name}.json"), reference) for name in names}
-    _write(out / f"{suite}.json", json.dumps(figures, indent=1))
-    _write(out / f"{suite}.md", render_report(suite, figures))
+    names = [cell.name for cell in SUITES[plan.suite]() if (folder / f"{cell.name}.json").exists()]
+    samples = {name: load_samples(folder / f"{name}.json") for name in names}
+    figures = {name: score(of_cell, reference) for name, of_cell in samples.items()}
+    compared = [(a, b) for a, b in COMPARED.get(plan.suite, ()) if a in samples and b in samples]
+    differences = {f"{a} minus {b}": compare(samples[a], samples[b]) for a, b in compared}
+    _write(out / f"{plan.suite}.json", json.dumps(figures, indent=1))
+    _write(out / f"{plan.suite}.md", render_report(plan.suite, figures, _ceilings(plan), differences))
     return figures
+
+
+def _ceilings(plan: Plan) -> dict[str, Any]:
+    """The oracle's figures of the same suite, or none."""
+    if plan.ceiling is None:
+        return {}
+    path = plan.ceiling / f"{plan.suite}.json"
+    if not path.exists():
+        raise InputError("ceiling", f"{path} is not there", "run the suite with the oracle first")
+    return dict(json.loads(path.read_text()))
 
 
 def reference_samples(out: Path) -> dict[str, np.ndarray]:
@@ -112,11 +129,3 @@ def _write(path: Path, text: str) -> None:
     temporary = path.with_suffix(path.suffix + ".tmp")
     temporary.write_text(text)
     temporary.replace(path)
-
-
-def figure(figures: Mapping[str, Any], path: Sequence[str]) -> float:
-    """One figure by its path, such as ("timed-on", "synchrony", "video-audio", "event_f1")."""
-    value: Any = figures
-    for key in path:
-        value = value[key]
-    return float(value)

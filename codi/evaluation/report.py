@@ -12,9 +12,23 @@ from codi.worlds.sounding_shapes.factors import FACTORS
 Figures = Mapping[str, Any]
 
 
-def render_report(suite: str, figures: Mapping[str, Figures]) -> str:
-    """A page with one table for each kind of figure; the worst cells come first, the mean last."""
-    parts = [f"# {suite}", _adherence(figures), _agreement(figures), _synchrony(figures), _fidelity(figures)]
+def render_report(
+    suite: str,
+    figures: Mapping[str, Figures],
+    ceilings: Mapping[str, Figures] | None = None,
+    differences: Mapping[str, Figures] | None = None,
+) -> str:
+    """A page with one table for each kind of figure; the worst cells come first, the mean last.
+
+    Args:
+        suite: its name.
+        figures: by cell.
+        ceilings: the oracle's figures by cell, to normalise by; 1 where there are none.
+        differences: paired differences by pair of cells.
+    """
+    most = ceilings or {}
+    parts = [f"# {suite}", _adherence(figures), _agreement(figures, most), _synchrony(figures, most)]
+    parts += [_differences(differences or {}), _fidelity(figures)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -32,7 +46,7 @@ def _adherence(figures: Mapping[str, Figures]) -> str:
     return _section("Adherence: share of the factors that the inputs name and the output shows", head, rows)
 
 
-def _agreement(figures: Mapping[str, Figures]) -> str:
+def _agreement(figures: Mapping[str, Figures], ceilings: Mapping[str, Figures]) -> str:
     rows = [
         (
             a["mean"],
@@ -41,7 +55,7 @@ def _agreement(figures: Mapping[str, Figures]) -> str:
                 pair,
                 _with_interval(a),
                 _number(a["floor"]),
-                _normal(a),
+                _normal(a, ceilings.get(cell, {}).get("agreement", {}).get(pair)),
                 *(_number(a["factors"].get(n)) for n in FACTORS),
             ],
         )
@@ -53,7 +67,7 @@ def _agreement(figures: Mapping[str, Figures]) -> str:
     return _section("Agreement: share of the factors that the inputs leave open", head, rows)
 
 
-def _synchrony(figures: Mapping[str, Figures]) -> str:
+def _synchrony(figures: Mapping[str, Figures], ceilings: Mapping[str, Figures]) -> str:
     rows = [
         (
             s["mean"],
@@ -62,7 +76,7 @@ def _synchrony(figures: Mapping[str, Figures]) -> str:
                 pair,
                 _with_interval(s),
                 _number(s["floor"]),
-                _normal(s),
+                _normal(s, ceilings.get(cell, {}).get("synchrony", {}).get(pair)),
                 _number(s["offset_ms"]),
                 *(_number(v) for v in s["tempi"].values()),
                 _number(s["shift_1"]),
@@ -76,6 +90,17 @@ def _synchrony(figures: Mapping[str, Figures]) -> str:
     head = ["cell", "pair", "event F1 (95 %)", "shuffled", "normalised", "offset, ms"]
     head += [*FACTORS["tempo"], "1 frame late", "2 frames late"]
     return _section("Synchrony: one-to-one matched events within half a frame", head, rows)
+
+
+def _differences(differences: Mapping[str, Figures]) -> str:
+    rows = [
+        (0.0, [cells, name, *(_number(v) for v in values)])
+        for cells, figures in differences.items()
+        for name, values in figures.items()
+        if not math.isnan(values[0])
+    ]
+    head = ["cells", "figure", "difference", "95 % from", "to"]
+    return _section("Paired differences: the same prompts and seeds", head, rows, with_mean=False)
 
 
 def _fidelity(figures: Mapping[str, Figures]) -> str:
@@ -102,9 +127,9 @@ def _with_interval(figure: Figures) -> str:
     return f"{figure['mean']:.3f} ({figure['low']:.2f} to {figure['high']:.2f})"
 
 
-def _normal(figure: Figures) -> str:
-    """Normalised by the shuffled floor and a ceiling of 1; the oracle's report gives the readers' own ceiling."""
-    return _number(normalised(figure["mean"], figure["floor"], 1.0))
+def _normal(figure: Figures, ceiling: Figures | None) -> str:
+    """Between the shuffled floor and the oracle's ceiling, or 1 where that is not known."""
+    return _number(normalised(figure["mean"], figure["floor"], ceiling["mean"] if ceiling else 1.0))
 
 
 def _number(value: float | None) -> str:

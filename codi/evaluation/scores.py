@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from codi.evaluation.figures import (
     frechet,
     interval,
     mean,
+    paired_difference,
     shifted,
     shuffled,
     synchrony,
@@ -26,6 +27,9 @@ from codi.worlds.sounding_shapes.factors import FACTORS, FPS, SHOWN
 from codi.worlds.sounding_shapes.readers import Reading
 
 Figures = dict[str, Any]
+
+TIMED: Final = frozenset({"audio", "video"})
+"""Modalities that show when events happen."""
 
 
 def score(samples: Sequence[Sample], reference: Mapping[str, np.ndarray] | None = None) -> Figures:
@@ -40,8 +44,7 @@ def score(samples: Sequence[Sample], reference: Mapping[str, np.ndarray] | None 
     figures: Figures = {"samples": len(samples)}
     figures["adherence"] = {m: _adherence(samples, m) for m in outputs}
     figures["agreement"] = {f"{a}-{b}": _agreement(samples, a, b) for a, b in pairs}
-    timed = [(a, b) for a, b in pairs if "tempo" in SHOWN[a] and "tempo" in SHOWN[b] and "text" not in (a, b)]
-    figures["synchrony"] = {f"{a}-{b}": _synchrony(samples, a, b) for a, b in timed}
+    figures["synchrony"] = {f"{a}-{b}": _synchrony(samples, a, b) for a, b in pairs if _timed(a, b)}
     figures["entropy"] = {m: _entropies(samples, m) for m in outputs}
     if reference is not None and len(samples) > 1:
         figures["frechet"] = {m: frechet(_features(samples, m), reference[m]) for m in outputs}
@@ -62,6 +65,25 @@ def sample_agreements(samples: Sequence[Sample], a: str, b: str) -> list[float]:
 def sample_f1(samples: Sequence[Sample], a: str, b: str) -> list[float]:
     """Event F1 of two outputs, sample by sample."""
     return [event_f1(s.readings[a].moving_events, s.readings[b].moving_events) for s in samples]
+
+
+def compare(first: Sequence[Sample], second: Sequence[Sample]) -> Figures:
+    """Agreement and event F1 of each pair of outputs, first minus second, sample by sample: mean, low, high."""
+    rng = np.random.default_rng(0)
+    pairs = list(combinations(first[0].readings, 2))
+    figures: Figures = {}
+    for a, b in pairs:
+        agreed = [sample_agreements(samples, a, b) for samples in (first, second)]
+        figures[f"agreement {a}-{b}"] = paired_difference(agreed[0], agreed[1], rng)
+    for a, b in [p for p in pairs if _timed(*p)]:
+        met = [sample_f1(samples, a, b) for samples in (first, second)]
+        figures[f"event F1 {a}-{b}"] = paired_difference(met[0], met[1], rng)
+    return figures
+
+
+def _timed(a: str, b: str) -> bool:
+    """Whether both show events: an image and a text have no times."""
+    return a in TIMED and b in TIMED
 
 
 def _adherence(samples: Sequence[Sample], modality: str) -> Figures:

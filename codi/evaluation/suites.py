@@ -66,4 +66,13 @@ SUITES: Final[dict[str, Callable[[], list[Cell]]]] = {
     "mesh": mesh,
     "matrix": matrix,
 }
+COMPARED: Final[dict[str, tuple[tuple[str, str], ...]]] = {
+    "mesh": (
+        *(("timed-on", "timed-off"), ("timed-all-on", "timed-all-off")),
+        *(("little-on", "little-off"), ("little-all-on", "little-all-off")),
+        *(("timed-on", "timed-cascade-video-first"), ("timed-on", "timed-cascade-audio-first")),
+    ),
+}
+"""Cells of the same prompts and seeds, compared sample by sample."""
+
 DEFAULT_COUNT: Final = {"solo": 256, "complementary": 64, "held-out": 96, "mesh": 256, "matrix": 16}

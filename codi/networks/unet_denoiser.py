@@ -12,10 +12,6 @@ from codi.bridge import Bridge
 from codi.port import Port, cross_attentions
 from codi.types import Denoised, Tokens
 
-TAP_CHANNELS = 64
-"""Channels of the last decoder block of codi-mini's UNets."""
-
-
 def bridge_sites(model: nn.Module) -> dict[str, int]:
     """Where readers stand: the prompt's cross-attentions of the middle and the decoder, with their channels.
 

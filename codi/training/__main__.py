@@ -35,6 +35,7 @@ STAGES: dict[str, Stage] = {
     "denoiser_video": _stage("denoisers", "train_video"),
     "vocoder": _stage("vocoder", "train"),
     "bridges": _stage("bridges", "train"),
+    "bundle": _stage("bundle", "build"),
 }
 
 

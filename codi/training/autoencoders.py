@@ -66,12 +66,24 @@ def _gradients(pictures: torch.Tensor) -> torch.Tensor:
 
 
 @torch.no_grad()
-def measure_statistics(model: PatchAutoencoder, draw: Draw, batches: int = 16) -> None:
-    """Store the mean and the spread of the raw latents in the config, so that `encode` gives unit latents."""
+def measure_statistics(model: PatchAutoencoder, draw: Draw, batches: int = 8) -> None:
+    """Store the mean and the scale of the raw latents in the config.
+
+    A channel's spread after scaling goes with its weight in the picture (to the power 3/4), and is 1 in the mean square
+    over channels. With equal spreads a denoiser has to settle layout and texture at the same noise level; so the coarse
+    channels rise from the noise first.
+    """
     rng = np.random.default_rng(7)
     means = torch.cat([model.posterior(draw(rng, 32)).mean for _ in range(batches)])
-    shift = means.mean(dim=(0, 2, 3))
-    scale = 1 / means.std(dim=(0, 2, 3))
+    spread, clean = means.std(dim=(0, 2, 3)), means[:32]
+    seen, picture = torch.zeros_like(spread), model.decode_raw(clean)
+    for channel in range(len(spread)):
+        moved = clean.clone()
+        moved[:, channel] += 0.5 * spread[channel] * torch.randn_like(moved[:, channel])
+        seen[channel] = (model.decode_raw(moved) - picture).square().mean().sqrt()
+    wanted = seen**0.75
+    wanted = wanted / wanted.square().mean().sqrt()
+    shift, scale = means.mean(dim=(0, 2, 3)), wanted / spread
     model.register_to_config(shift=tuple(shift.tolist()), scale=tuple(scale.tolist()))
 
 

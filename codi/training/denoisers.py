@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from diffusers import UNet2DConditionModel
 from omegaconf import DictConfig
+from safetensors.torch import load_file
 from torch import nn
 
 from codi.modalities.audio.denoiser import AudioDenoiser, audio_unet
@@ -56,7 +57,10 @@ def train(name: str, model: nn.Module, denoiser: Pass, draw: Draw, settings: Dic
         model: what is trained and saved.
         denoiser: runs it.
         draw: (generator, batch) -> clean latents and facts [batch, factors].
+        settings: `start` names a weight file to begin from.
     """
+    if settings.get("start"):
+        model.load_state_dict(load_file(settings.start))
     prompts, shift = latents.Prompts(), float(settings.shift)
 
     def losses(rng: np.random.Generator, batch: int, level: torch.Tensor) -> torch.Tensor:

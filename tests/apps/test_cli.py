@@ -50,7 +50,7 @@ def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stub:
     monkeypatch.chdir(tmp_path)
     bundle = tmp_path / "bundle"
     bundle.mkdir()
-    (bundle / "model_index.json").write_text("{}")
+    (bundle / "model_index.json").write_text('{"_class_name": "CoDiPipeline"}')
     save_file({"a": np.zeros((3, 4), np.float16)}, bundle / "w.safetensors")
     image.write(samples.picture(), tmp_path / "cat.png", None)
     monkeypatch.setattr(request, "run", stub)

@@ -12,13 +12,15 @@ SLOTS = 1
 """Environment tokens of a column of 62.5 ms."""
 
 
-def audio_unet(latent_channels: int = 16, cross_attention_dim: int = 256) -> UNet2DConditionModel:
+def audio_unet(
+    latent_channels: int = 16, widths: tuple[int, ...] = (64, 128), cross_attention_dim: int = 256
+) -> UNet2DConditionModel:
     """codi-mini's audio UNet, untrained: the decoder attends at full time resolution, where events are placed."""
     return UNet2DConditionModel(
         sample_size=(4, 32),
         in_channels=latent_channels,
         out_channels=latent_channels,
-        block_out_channels=(64, 128),
+        block_out_channels=widths,
         layers_per_block=1,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),

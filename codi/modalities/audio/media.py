@@ -11,6 +11,7 @@ import numpy as np
 from codi import ffmpeg
 from codi.media import (
     MAX_BYTES,
+    MAX_SECONDS,
     Audio,
     check_audio,
     check_file,
@@ -79,10 +80,12 @@ def _decode_shared(path: Path) -> Audio:
     assert found.rate is not None
     _check_layout(path, found.rate, 0)
     try:
-        # The bound again while decoding: a header may lie.
-        return Audio(ffmpeg.decode_sound(path, found.rate, found.channels, limit=601.0), found.rate)
+        samples = ffmpeg.decode_sound(path, found.rate, found.channels, MAX_SECONDS + 1)
     except ffmpeg.FfmpegError as error:
         raise corrupt(path) from error
+    # Again, since a header may lie or say nothing.
+    check_seconds(samples.shape[1] / found.rate, str(path))
+    return Audio(samples, found.rate)
 
 
 def _check_layout(path: Path, rate: int, samples: int) -> None:

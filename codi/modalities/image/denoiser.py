@@ -12,13 +12,15 @@ SLOTS = 4
 """Environment tokens of a picture: its quarters."""
 
 
-def image_unet(latent_channels: int = 12, cross_attention_dim: int = 256) -> UNet2DConditionModel:
+def image_unet(
+    latent_channels: int = 12, widths: tuple[int, ...] = (64, 128), cross_attention_dim: int = 256
+) -> UNet2DConditionModel:
     """codi-mini's image UNet, untrained: attention at 4x4, where it is cheap, plain convolutions at 8x8."""
     return UNet2DConditionModel(
         sample_size=8,
         in_channels=latent_channels,
         out_channels=latent_channels,
-        block_out_channels=(64, 128),
+        block_out_channels=widths,
         layers_per_block=1,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),

@@ -26,8 +26,9 @@ def motion_adapter(widths: tuple[int, ...] = (64, 128), frames: int = 32) -> Mot
 
 
 def video_unet(image: UNet2DConditionModel, motion: MotionAdapter) -> UNetMotionModel:
-    """The image UNet's weights (copied) around the motion modules."""
-    return UNetMotionModel.from_unet2d(image, motion)
+    """The image UNet's weights (copied) around the motion modules, where and as the image UNet is."""
+    unet = UNetMotionModel.from_unet2d(image, motion).to(image.device)
+    return unet if unet.dtype == image.dtype else unet.to(image.dtype)
 
 
 class VideoDenoiser(UNetDenoiser):

@@ -27,7 +27,7 @@ class VideoEngine:
         self.environment = parts.get("video_environment_encoder")
         image, motion = parts.get("image_denoiser"), parts.get("video_motion")
         if image is not None and motion is not None:
-            unet = video_unet(image, motion).to(image.device, image.dtype).eval()
+            unet = video_unet(image, motion)
             self.denoiser = VideoDenoiser(unet, parts.get("video_bridge"))
 
     def prompt(self, media: Sequence[Video]) -> torch.Tensor:

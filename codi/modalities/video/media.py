@@ -67,6 +67,8 @@ def read(path: Path) -> Video:
         audio = _sound(path, found)
     except ffmpeg.FfmpegError as error:
         raise corrupt(path) from error
+    # Again, since a header may lie or say nothing.
+    check_seconds(len(frames) / found.fps, str(path), MAX_SECONDS)
     return Video(frames, found.fps, audio)
 
 
@@ -88,9 +90,7 @@ def _probe(path: Path) -> ffmpeg.Probe:
 
 def _frames(path: Path, found: ffmpeg.Probe) -> NDArray[np.uint8]:
     frames: list[NDArray[np.uint8]] = []
-    # The bound again while decoding: a header may lie.
-    limit = MAX_SECONDS + 1
-    for frame in ffmpeg.decode_frames(path, found.fps, MAX_SIDE, found.alpha, limit):
+    for frame in ffmpeg.decode_frames(path, found.fps, MAX_SIDE, found.alpha, MAX_SECONDS + 1):
         frames.append(frame)
         if len(frames) * frame.size > MAX_DECODED:
             raise InputError(str(path), "takes more than 1 GiB decoded", "cut it or lower its frame rate")

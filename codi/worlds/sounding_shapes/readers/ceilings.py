@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -63,7 +64,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1_000_003)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    print(json.dumps(ceilings(args.count, args.seed), indent=2))
+    sys.stdout.write(json.dumps(ceilings(args.count, args.seed), indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ FRAME_FACTORS: Final = ("shape", "colour", "size")
 FEATURES: Final = 64
 
 
-def _norm(channels_in: int, channels_out: int, kernel: int, stride: int | tuple[int, int] = 1) -> nn.Sequential:
+def _norm(channels_in: int, channels_out: int, kernel: int, stride: int = 1) -> nn.Sequential:
     conv = nn.Conv2d(channels_in, channels_out, kernel, stride, kernel // 2, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(channels_out), nn.ReLU())
 
@@ -106,8 +106,9 @@ class SoundNet(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = nn.Sequential(_norm(1, 16, 7, (4, 1)), _norm(16, 32, 3, (2, 1)))
-        self.mix = nn.Sequential(nn.Conv1d(32 * MELS // 8, 64, 3, padding=1), nn.ReLU())
+        # Frequencies are channels: pitches and timbres are few, and a spectrogram as a picture costs ten times more.
+        self.stem = nn.Sequential(nn.Conv1d(MELS, 128, 3, padding=1, bias=False), nn.BatchNorm1d(128), nn.ReLU())
+        self.mix = nn.Sequential(nn.Conv1d(128, 64, 3, padding=1, bias=False), nn.BatchNorm1d(64), nn.ReLU())
         self.more = nn.ModuleList([nn.Conv1d(64, 64, 3, padding=d, dilation=d) for d in (1, 2, 4, 8, 16)])
         self.event = nn.Conv1d(64, 1, 1)
         self.embed = nn.Sequential(nn.Linear(128, FEATURES), nn.ReLU())
@@ -115,7 +116,7 @@ class SoundNet(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor], Tensor]:
         """[batch, 64, steps] -> features [batch, 64], logits per factor, logits of events [batch, steps]."""
-        x = self.mix(self.stem(x[:, None]).flatten(1, 2))
+        x = self.mix(self.stem(x))
         for layer in self.more:
             x = x + torch.relu(layer(x))
         features = self.embed(torch.cat([x.mean(-1), x.amax(-1)], dim=1))

@@ -1,0 +1,169 @@
+"""Stage `bridges`: environment encoders and readers between frozen denoisers.
+
+Each step takes a random set of modalities and pairs of levels: mostly the same, sometimes independent, sometimes one
+side clean. Independent levels are what makes an output able to follow a given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import MotionAdapter, UNet2DConditionModel
+from omegaconf import DictConfig
+from torch import nn
+
+from codi.backbones.codi_mini import coupling
+from codi.bridge import gather
+from codi.modalities.text.autoencoder import TextAutoencoder
+from codi.modalities.text.denoiser import TextTransformer
+from codi.modality import Engine, registry
+from codi.training import latents
+from codi.training.denoisers import draw_levels, noised
+from codi.training.loop import FitConfig, Losses, fit, runs_folder
+from codi.training.text_autoencoder import full_caption_bank
+from codi.types import ClipSpec, Denoised, Tokens
+
+CLIP = ClipSpec()
+Latents = dict[str, tuple[torch.Tensor, torch.Tensor]]
+"""By modality, clean latents [batch, ...] and their clock."""
+
+
+def frozen_bases(folder: Path | None = None) -> dict[str, nn.Module]:
+    """The finished denoisers of the runs folder, frozen."""
+    runs = folder or runs_folder()
+    bases = {
+        "image_denoiser": UNet2DConditionModel.from_pretrained(runs / "denoiser_image" / "final"),
+        "audio_denoiser": UNet2DConditionModel.from_pretrained(runs / "denoiser_audio" / "final"),
+        "video_motion": MotionAdapter.from_pretrained(runs / "denoiser_video" / "motion"),
+        "text_denoiser": TextTransformer.from_pretrained(runs / "denoiser_text" / "final"),
+    }
+    return {name: base.eval().requires_grad_(False) for name, base in bases.items()}
+
+
+class Clips:
+    """Scenes as clean latents of every modality."""
+
+    def __init__(self, bank: Mapping[str, torch.Tensor], autoencoder: TextAutoencoder) -> None:
+        self.video, self.audio = latents.load("video"), latents.load("audio")
+        self.count = min(len(self.video), len(self.audio))
+        self.facts = latents.facts_table(self.count)
+        with torch.no_grad():
+            pairs = zip(bank["hidden"].split(256), bank["mask"].split(256), strict=True)
+            self.text = torch.cat([autoencoder.encode(hidden.float(), mask) for hidden, mask in pairs])
+        self.captions: dict[tuple[int, ...], list[int]] = {}
+        for row, facts in enumerate(bank["facts"].tolist()):
+            self.captions.setdefault(tuple(facts), []).append(row)
+        self.clips = np.array([k for k, f in enumerate(self.facts.tolist()) if tuple(f) in self.captions])
+
+    def draw(self, engines: Mapping[str, Engine], rng: np.random.Generator, batch: int) -> tuple[Latents, torch.Tensor]:
+        """A batch in every modality, with its facts; the picture is a frame, at its instant or at none."""
+        rows = rng.choice(self.clips, batch)
+        frame = int(rng.integers(CLIP.frames))
+        at = frame / CLIP.fps if rng.random() < 0.5 else None
+        video = torch.from_numpy(self.video[rows]).float()
+        words = [int(rng.choice(self.captions[tuple(facts)])) for facts in self.facts[rows].tolist()]
+        clean = {
+            "video": video.transpose(1, 2),
+            "image": video[:, frame],
+            "audio": torch.from_numpy(self.audio[rows]).float(),
+            "text": self.text[words],
+        }
+        clocks = {name: engine.clock(CLIP, at) for name, engine in engines.items()}
+        return {name: (clean[name], clocks[name]) for name in engines}, self.facts[rows]
+
+
+def draw_pair_levels(names: list[str], batch: int, shift: float, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+    """Levels by modality: 50 % the same, 30 % independent, 20 % one side clean."""
+    kind, shared = rng.random(), draw_levels(batch, shift, 0.1)
+    if kind < 0.5:
+        return dict.fromkeys(names, shared)
+    levels = {name: draw_levels(batch, shift, 0.1) for name in names}
+    if kind > 0.8:
+        levels[str(rng.choice(names))] = torch.zeros(batch)
+    return levels
+
+
+def train(settings: DictConfig) -> None:
+    """Run the stage."""
+    torch.manual_seed(0)
+    bases = frozen_bases()
+    modules = nn.ModuleDict(coupling(bases["image_denoiser"], bases["audio_denoiser"], bases["text_denoiser"]))
+    parts: dict[str, Any] = {**bases, **modules}
+    engines = {name: modality.engine()(parts) for name, modality in registry().items()}
+    for engine in engines.values():
+        _freeze(engine)
+    runs = runs_folder()
+    clips = Clips(full_caption_bank(), TextAutoencoder.from_pretrained(runs / "autoencoder_text" / "final").eval())
+    prompts, shift = latents.Prompts(), float(settings.shift)
+    sets, odds = zip(*((names.split("+"), share) for names, share in settings.sets.items()), strict=True)
+
+    def loss(rng: np.random.Generator, batch: int) -> Losses:
+        names = list(sets[rng.choice(len(sets), p=np.array(odds) / sum(odds))])
+        clean, facts = clips.draw({name: engines[name] for name in names}, rng, batch)
+        states, bias = prompts.draw(facts, rng)
+        errors = joint_errors(engines, clean, Tokens(states, None, bias), draw_pair_levels(names, batch, shift, rng))
+        total = torch.stack(list(errors.values())).sum()
+        nothing = torch.zeros(())
+        return {"loss": total} | {name: errors.get(name, nothing) for name in ("video", "audio")}
+
+    @torch.no_grad()
+    def validate() -> dict[str, float]:
+        return validation(engines, clips, prompts)
+
+    folder = fit("bridges", modules, loss, FitConfig(**settings.fit), validate)
+    for name, module in modules.items():
+        module.save_pretrained(folder / "final" / name)  # type: ignore[operator]
+
+
+def joint_errors(
+    engines: Mapping[str, Engine], clean: Latents, prompt: Tokens, levels: Mapping[str, torch.Tensor], bridged: bool = True
+) -> dict[str, torch.Tensor]:
+    """Mean squared velocity error of each modality that is not clean, each reading all the others."""
+    noisy = {name: noised(latent, levels[name]) for name, (latent, _) in clean.items()}
+    alone: dict[str, Denoised] = {}
+    with torch.no_grad():
+        for name, (latent, _) in noisy.items():
+            given = bool((levels[name] == 0).all())
+            asked = Tokens(torch.zeros_like(prompt.states)) if given else prompt
+            alone[name] = engines[name].denoiser(latent, levels[name], asked, clean[name][1])
+    shown = {}
+    for name, engine in engines.items():
+        if name in clean and engine.environment is not None:
+            states = engine.environment(alone[name].features, levels[name])
+            shown[name] = Tokens(states, engine.token_times(clean[name][1]))
+    errors = {}
+    for name, (latent, target) in noisy.items():
+        if (levels[name] > 0).any():
+            partners = gather({other: tokens for other, tokens in shown.items() if other != name}) if bridged else None
+            made = engines[name].denoiser(latent, levels[name], prompt, clean[name][1], partners).sample
+            errors[name] = (made - target).square().mean()
+    return errors
+
+
+def validation(engines: Mapping[str, Engine], clips: Clips, prompts: latents.Prompts) -> dict[str, float]:
+    """Relative error of video and audio with the bridge on, against off, at shared levels and beside a clean partner."""
+    figures = {}
+    pair = {name: engines[name] for name in ("video", "audio")}
+    for label, levels in {"0.9": (0.9, 0.9), "0.95": (0.95, 0.95), "dub audio 0.95": (0.0, 0.95), "dub video 0.95": (0.95, 0.0)}.items():
+        rows: dict[str, list[float]] = {}
+        for bridged in (True, False):
+            rng = np.random.default_rng(2)
+            torch.manual_seed(2)
+            clean, facts = clips.draw(pair, rng, 16)
+            states, bias = prompts.draw(facts, rng)
+            at = {name: torch.full((16,), level) for name, level in zip(pair, levels, strict=True)}
+            for name, error in joint_errors(pair, clean, Tokens(states, None, bias), at, bridged).items():
+                rows.setdefault(name, []).append(float(error))
+        figures |= {f"{name} {label}": on / off for name, (on, off) in rows.items()}
+    return figures
+
+
+def _freeze(engine: Engine) -> None:
+    """The video engine builds its own copy of the image UNet: freeze what the denoisers hold."""
+    model = getattr(engine.denoiser, "unet", None) or getattr(engine.denoiser, "transformer", None)
+    assert isinstance(model, nn.Module)
+    model.eval().requires_grad_(False)

@@ -1,0 +1,97 @@
+"""Bridges on the denoisers: zero at the start, no trace after they are ejected, a clock in seconds."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from codi.backbones.codi_mini import coupling
+from codi.bridge import Bridge, gather, rotate
+from codi.modalities.audio.denoiser import audio_unet
+from codi.modalities.image.denoiser import image_unet
+from codi.modalities.text.denoiser import TextTransformer
+from codi.modality import registry
+from codi.port import Port, cross_attentions
+from codi.types import ClipSpec, Tokens
+
+WIDTHS = (16, 32)
+
+
+@pytest.fixture
+def parts():
+    torch.manual_seed(0)
+    from codi.modalities.video.denoiser import motion_adapter
+
+    bases = {
+        "image_denoiser": image_unet(widths=WIDTHS),
+        "audio_denoiser": audio_unet(widths=WIDTHS),
+        "video_motion": motion_adapter(WIDTHS),
+        "text_denoiser": TextTransformer(width=32, layers=2),
+    }
+    return bases | coupling(bases["image_denoiser"], bases["audio_denoiser"], bases["text_denoiser"])
+
+
+def passes(engine, partners: Tokens | None) -> torch.Tensor:
+    torch.manual_seed(1)
+    clip = ClipSpec()
+    latent = torch.randn(2, *engine.latent_shape(clip))
+    prompt = Tokens(torch.randn(2, 8, 256))
+    return engine.denoiser(latent, torch.tensor([0.9, 0.2]), prompt, engine.clock(clip), partners).sample
+
+
+@pytest.mark.parametrize("name", list(registry()))
+def test_a_fresh_bridge_changes_nothing_and_a_trained_one_does(parts, name):
+    engine = registry()[name].engine()(parts)
+    tokens = Tokens(torch.randn(2, 5, 192), torch.tensor([0.1, 0.5, 1.0, 1.5, torch.nan], dtype=torch.float64))
+    with torch.no_grad():
+        alone, bridged = passes(engine, None), passes(engine, tokens)
+        assert torch.equal(alone, bridged)
+        for reader in parts[f"{name}_bridge"].readers.values():
+            torch.nn.init.normal_(reader.to_out.weight)
+        assert not torch.allclose(alone, passes(engine, tokens), atol=1e-4)
+
+
+@pytest.mark.parametrize("build", [lambda: image_unet(widths=WIDTHS), lambda: TextTransformer(width=32)])
+def test_inject_and_eject_leave_no_trace(build):
+    model = build()
+    processors = {name: attention.processor for name, attention in cross_attentions(model)}
+    state = {key: value.clone() for key, value in model.state_dict().items()}
+    port = Port(model, Bridge({name: attention.query_dim for name, attention in cross_attentions(model)}))
+    port.inject()
+    assert model.state_dict().keys() == state.keys()
+    assert all(attention.processor is not processors[name] for name, attention in cross_attentions(model))
+    port.eject()
+    assert all(attention.processor is processors[name] for name, attention in cross_attentions(model))
+    assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
+
+
+def test_the_clock_depends_on_differences_of_seconds_alone():
+    torch.manual_seed(0)
+    query, key = torch.randn(1, 1, 3, 16), torch.randn(1, 1, 4, 16)
+    at, other = torch.rand(3, dtype=torch.float64), torch.rand(4, dtype=torch.float64)
+
+    def scores(shift: float) -> torch.Tensor:
+        return rotate(query, at + shift) @ rotate(key, other + shift).transpose(-1, -2)
+
+    assert torch.allclose(scores(0.0), scores(3.7), atol=1e-4)
+    moved = rotate(query, at) @ rotate(key, other + 0.1).transpose(-1, -2)
+    assert not torch.allclose(scores(0.0), moved, atol=1e-2)
+
+
+def test_a_global_token_is_not_one_at_time_zero():
+    key = torch.randn(1, 1, 1, 16)
+    zero, nowhere = (rotate(key, torch.tensor([t], dtype=torch.float64)) for t in (0.0, torch.nan))
+    assert torch.equal(zero, key)
+    assert torch.equal(nowhere[..., 8:], key[..., 8:])
+    assert not nowhere[..., :8].any()
+
+
+def test_partners_are_one_sequence_with_their_times():
+    def tokens(count: int) -> Tokens:
+        return Tokens(torch.zeros(1, count, 4), torch.arange(count, dtype=torch.float64))
+
+    together = gather({"a": tokens(2), "b": tokens(3)})
+    assert together is not None and together.times is not None
+    assert together.states.shape == (1, 5, 4)
+    assert together.times.tolist() == [0, 1, 0, 1, 2]
+    assert gather({}) is None

@@ -1,0 +1,123 @@
+"""Properties of the joint loop on random weights: what may depend on what."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from codi import At, CoDiPipeline
+from codi.media import Audio, Video
+from codi.modality import registry
+
+NAMES = tuple(registry())
+STEPS = 2
+
+
+def arrays(result, name: str) -> np.ndarray:
+    """A result as numbers."""
+    media = getattr(result, name)
+    if isinstance(media, str):
+        return np.frombuffer(media.encode(), np.uint8)
+    return {Audio: lambda m: m.samples, Video: lambda m: m.frames}.get(type(media), lambda m: m)(media)
+
+
+def latents(pipe: CoDiPipeline, **options) -> dict[str, torch.Tensor]:
+    """The last latents of a call: exact where media are rounded."""
+    kept: dict[str, torch.Tensor] = {}
+    pipe(num_inference_steps=STEPS, callback_on_step_end=lambda _, __, made: kept.update(made), **options)
+    return kept
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_bridges_off_is_independent_generation_bit_for_bit(pipe, name):
+    alone = latents(pipe, inputs="a ball", outputs=[name], seed=3)[name]
+    together = latents(pipe, inputs="a ball", outputs=NAMES, seed=3, bridge_scale=0)[name]
+    assert torch.equal(alone, together)
+
+
+@pytest.mark.parametrize(("reader", "partner"), list(itertools.permutations(NAMES, 2)))
+def test_an_output_changes_when_its_partner_joins(pipe, reader, partner):
+    alone = latents(pipe, inputs="a ball", outputs=[reader], seed=3)[reader]
+    joint = latents(pipe, inputs="a ball", outputs=[reader, partner], seed=3)[reader]
+    assert not torch.allclose(alone, joint, atol=1e-4)
+
+
+@pytest.mark.parametrize(("reader", "given"), list(itertools.permutations(NAMES, 2)))
+def test_an_output_follows_what_is_given(pipe, reader, given):
+    made = [pipe(outputs=[given], inputs=text, num_inference_steps=STEPS, seed=seed) for text, seed in (("a", 0), ("b", 9))]
+    media = [getattr(result, given) for result in made]
+    if given == "text":  # random weights say the same whatever the latent is
+        media = ["hello there", "7 other words !"]
+    one, two = (latents(pipe, given={given: medium}, outputs=[reader], seed=3)[reader] for medium in media)
+    assert not torch.allclose(one, two, atol=1e-5)
+
+
+def test_the_order_of_outputs_does_not_matter(pipe):
+    forward = latents(pipe, inputs="a ball", outputs=NAMES, seed=1)
+    backward = latents(pipe, inputs="a ball", outputs=NAMES[::-1], seed=1)
+    for name in NAMES:
+        assert torch.allclose(forward[name], backward[name], atol=1e-4)
+
+
+def test_a_sample_of_a_batch_is_the_same_seed_alone(pipe):
+    batch = latents(pipe, inputs="a ball", outputs=["audio", "image"], seed=5, num_outputs_per_prompt=3)
+    alone = latents(pipe, inputs="a ball", outputs=["audio", "image"], seed=7)
+    for name in ("audio", "image"):
+        assert torch.allclose(batch[name][2], alone[name][0], atol=1e-3)
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_seed_others(pipe):
+    one, two, other = (latents(pipe, inputs="a ball", outputs=NAMES, seed=seed) for seed in (4, 4, 5))
+    for name in NAMES:
+        assert torch.equal(one[name], two[name])
+        assert not torch.allclose(one[name], other[name], atol=1e-2)
+
+
+def test_a_picture_at_an_instant_is_not_a_picture_at_none(pipe):
+    picture = pipe(inputs="a", outputs=["image"], num_inference_steps=1).image
+    placed = latents(pipe, given={"image": At(picture, 0.5)}, outputs=["video"])["video"]
+    later = latents(pipe, given={"image": At(picture, 1.5)}, outputs=["video"])["video"]
+    free = latents(pipe, given={"image": picture}, outputs=["video"])["video"]
+    assert not torch.allclose(placed, later, atol=1e-5)
+    assert not torch.allclose(placed, free, atol=1e-5)
+
+
+def test_weights_and_negatives_and_several_inputs_matter(pipe):
+    def video(**options) -> torch.Tensor:
+        return latents(pipe, outputs=["image"], seed=0, **options)["image"]
+
+    both = video(inputs={"text": ["a ball", "7 stars"]})
+    assert not torch.allclose(both, video(inputs={"text": ["a ball"]}), atol=1e-5)
+    assert torch.allclose(both, video(inputs={"text": ["7 stars", "a ball"]}), atol=1e-4)
+    assert not torch.allclose(both, video(inputs={"text": ["a ball", "7 stars"]}, negative_prompt="grey"), atol=1e-5)
+    mixed = {"text": "a ball", "audio": Audio(np.zeros((1, 32_000), np.float32), 16_000)}
+    text_only = video(inputs={"text": "a ball"})
+    assert torch.allclose(video(inputs=mixed, weights={"audio": 0}), text_only, atol=1e-4)
+    assert not torch.allclose(video(inputs=mixed, weights={"audio": 0.5}), video(inputs=mixed), atol=1e-5)
+
+
+def test_a_generator_contributes_its_seed(pipe):
+    seeded = latents(pipe, inputs="a", outputs=["image"], seed=11)["image"]
+    generated = latents(pipe, inputs="a", outputs=["image"], generator=torch.Generator().manual_seed(11))["image"]
+    assert torch.equal(seeded, generated)
+
+
+@pytest.mark.parametrize("name", ["UniPCMultistepScheduler", "FlowMatchHeunDiscreteScheduler"])
+def test_other_schedulers_sample(pipe, name):
+    made = pipe(inputs="a", outputs=["image", "audio"], num_inference_steps=3, scheduler=name)
+    assert made.image.shape == (64, 64, 3)
+
+
+def test_every_input_set_to_every_output_set(pipe):
+    """All 225 cells run and give what was asked for."""
+    start = pipe(inputs="a ball", outputs=NAMES, num_inference_steps=1)
+    subsets = [s for size in range(1, 5) for s in itertools.combinations(NAMES, size)]
+    assert len(subsets) == 15
+    for inputs, outputs in itertools.product(subsets, subsets):
+        media = {name: getattr(start, name) for name in inputs}
+        result = pipe(inputs=media, outputs=outputs, num_inference_steps=1, guidance_scale=1)
+        assert set(result.media) == set(outputs)
+        assert all(np.isfinite(arrays(result, name).astype(np.float64)).all() for name in outputs)

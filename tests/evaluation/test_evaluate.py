@@ -1,0 +1,166 @@
+"""The whole path with the oracle in the place of a pipeline."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from codi.evaluation.cells import Cell, load_samples, run_cell, sample_cell
+from codi.evaluation.conflict import draw_conflicts
+from codi.evaluation.engines import Oracle, PipelineEngine
+from codi.evaluation.evaluate import Plan, evaluate, summarise
+from codi.evaluation.prompts import draw_prompts
+from codi.evaluation.report import render_report
+from codi.evaluation.scores import compare, score
+from codi.evaluation.suites import SUITES
+from codi.types import InputError
+from codi.worlds.sounding_shapes import HELD_OUT, read_caption
+
+TIMED = Cell("timed", ("text",), ("video", "audio"), naming="timed", repeats=8)
+
+
+class Refuses:
+    def __call__(self, *args, **options):
+        raise AssertionError("sampled again")
+
+
+@pytest.fixture(scope="module")
+def joint():
+    return score(sample_cell(Oracle(), TIMED, 32, seed=1))
+
+
+@pytest.fixture(scope="module")
+def apart():
+    return score(sample_cell(Oracle(), replace(TIMED, options={"bridge_scale": 0.0}), 32, seed=1))
+
+
+def test_the_oracle_is_near_the_ceiling(joint):
+    assert joint["adherence"]["video"]["mean"] > 0.95 and joint["adherence"]["audio"]["mean"] > 0.95
+    assert joint["agreement"]["video-audio"]["mean"] > 0.95
+    assert joint["synchrony"]["video-audio"]["event_f1"] > 0.95
+
+
+def test_without_bridges_the_oracle_is_at_the_floor_of_its_shuffled_pairs(joint, apart):
+    assert apart["adherence"]["video"]["mean"] > 0.95
+    for figure in ("agreement", "synchrony"):
+        alone, floor = apart[figure]["video-audio"]["mean"], joint[figure]["video-audio"]["floor"]
+        assert alone < 0.6 and abs(alone - floor) < 0.25
+
+
+def test_shifted_tracks_lose_synchrony(joint):
+    found = joint["synchrony"]["video-audio"]
+    assert found["shift_1"] < 0.1 and found["shift_2"] < 0.1
+
+
+def test_a_cascade_is_given_what_was_made_before():
+    first_seen = []
+
+    class Watching(Oracle):
+        def __call__(self, inputs, outputs, seed, given=None, **options):
+            first_seen.append((tuple(outputs), sorted(given or {})))
+            return super().__call__(inputs, outputs, seed, given, **options)
+
+    sample_cell(Watching(), replace(TIMED, cascade=True), 2, seed=1)
+    assert first_seen == [(("video",), []), (("audio",), ["video"])]
+
+
+def test_a_finished_cell_is_not_sampled_again(tmp_path):
+    cell = replace(TIMED, outputs=("image", "text"), repeats=1)
+    first = run_cell(Oracle(), cell, 4, 1, tmp_path)
+    again = run_cell(Refuses(), cell, 4, 1, tmp_path)
+    assert [s.readings["text"].factors for s in first] == [s.readings["text"].factors for s in again]
+    with pytest.raises(AssertionError, match="sampled again"):
+        run_cell(Refuses(), cell, 4, 2, tmp_path)
+
+
+def test_samples_survive_the_file(tmp_path):
+    samples = run_cell(Oracle(), TIMED, 2, 1, tmp_path)
+    for a, b in zip(samples, load_samples(tmp_path / "timed.json"), strict=True):
+        assert a.named == b.named and a.group == b.group
+        np.testing.assert_allclose(a.readings["audio"].events, b.readings["audio"].events, atol=1e-5)
+        np.testing.assert_allclose(a.readings["audio"].features, b.readings["audio"].features, rtol=1e-2, atol=1e-2)
+
+
+def test_prompts_name_what_their_media_show():
+    for prompt in draw_prompts(("text",), "some", "train", 40, 1, seed=3):
+        assert read_caption(prompt.inputs["text"]) == prompt.named
+    both = draw_prompts(("text", "image"), "movement", "train", 10, 1, seed=3)
+    assert all(set(p.named) == {"shape", "colour", "size", "motion", "tempo"} for p in both)
+
+
+def test_prompts_repeat_and_keep_to_their_split():
+    prompts = draw_prompts(("text",), "pair", "held_out", 12, 4, seed=0)
+    assert [p.group for p in prompts] == [0] * 4 + [1] * 4 + [2] * 4
+    assert all((p.named["shape"], p.named["colour"]) in HELD_OUT for p in prompts)
+
+
+def test_settings_do_not_change_the_prompts():
+    on, off = (next(c for c in SUITES["mesh"]() if c.name == n) for n in ("timed-on", "timed-off"))
+    asked = [[p.inputs["text"] for p in draw_prompts(c.inputs, c.naming, c.split, 16, 8, 1)] for c in (on, off)]
+    assert asked[0] == asked[1]
+
+
+def test_the_matrix_has_225_cells_with_names_of_their_own():
+    cells = SUITES["matrix"]()
+    assert len(cells) == len({c.name for c in cells}) == len({(c.inputs, c.outputs) for c in cells}) == 225
+
+
+def test_conflicts_differ_in_every_asked_factor():
+    for conflict in draw_conflicts(20, 0):
+        assert conflict.told["shape"] != conflict.shown["shape"] and conflict.told["colour"] != conflict.shown["colour"]
+
+
+def test_a_suite_writes_figures_and_a_report_and_can_be_shared(tmp_path, monkeypatch):
+    monkeypatch.setattr("codi.evaluation.evaluate.REFERENCES", 24)
+    for part in (1, 0):
+        figures = evaluate(Oracle(), Plan("solo", count=12, part=part, parts=2), tmp_path)
+    assert list(figures) == ["text-text", "text-image", "text-audio", "text-video"]
+    assert json.loads((tmp_path / "solo.json").read_text())["text-text"]["adherence"]["text"]["mean"] == 1.0
+    assert "| text-image | image | 12 |" in (tmp_path / "solo.md").read_text()
+
+
+def test_a_report_leads_with_the_worst():
+    def cell(value):
+        adherence = {"mean": value, "low": value, "high": value, "factors": {}}
+        return {"samples": 4, "adherence": {"image": adherence}, "agreement": {}, "synchrony": {}, "entropy": {}}
+
+    page = render_report("solo", {"good": cell(0.9), "bad": cell(0.1)})
+    assert page.index("| bad |") < page.index("| good |") < page.index("Mean over 2 rows: 0.500")
+
+
+@pytest.mark.parametrize(("plan", "name"), [(Plan("nonsense"), "suite"), (Plan("solo", only="zzz"), "only")])
+def test_what_is_not_there_is_refused_by_name(plan, name, tmp_path):
+    with pytest.raises(InputError, match=f"^{name}: "):
+        evaluate(Oracle(), plan, tmp_path)
+
+
+def test_a_pipeline_is_called_with_one_mapping_for_each_sample():
+    calls = []
+
+    def pipeline(**options):
+        calls.append(options)
+        media = [f"picture {n}" for n in range(len(options["inputs"]))]
+        return type("Result", (), {"image": media if len(media) > 1 else media[0]})()
+
+    engine = PipelineEngine(pipeline, {"num_inference_steps": 12})
+    assert engine({"text": ["a", "b"]}, ("image",), 5, bridge_scale=0.0) == {"image": ["picture 0", "picture 1"]}
+    assert engine({"text": ["a"]}, ("image",), 5, given={"video": ["clip"]}) == {"image": ["picture 0"]}
+    assert calls[0]["inputs"] == [{"text": "a"}, {"text": "b"}] and calls[0]["given"] == [{}]
+    assert calls[0]["num_inference_steps"] == 12 and calls[0]["bridge_scale"] == 0.0
+    assert calls[1]["given"] == [{"video": "clip"}]
+
+
+def test_paired_differences_find_what_bridges_bring():
+    on = sample_cell(Oracle(), TIMED, 24, seed=1)
+    off = sample_cell(Oracle(), replace(TIMED, options={"bridge_scale": 0.0}), 24, seed=1)
+    difference, low, _ = compare(on, off)["event F1 video-audio"]
+    assert difference > 0.3 and low > 0.1
+    assert all(v[0] == 0.0 for v in compare(on, on).values())
+
+
+def test_a_report_normalises_by_the_oracle(tmp_path):
+    with pytest.raises(InputError, match=r"^ceiling: "):
+        summarise(Plan("mesh", ceiling=tmp_path), tmp_path, {}, tmp_path)
