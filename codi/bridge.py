@@ -157,6 +157,7 @@ class Bridge(ModelMixin, ConfigMixin):
             [batch, positions, channels]; zero at initialisation.
         """
         reader = self.readers[site.replace(".", "/")]
+        assert isinstance(reader, Reader)
         query = rotate(rearrange(reader.to_query(hidden), "b n (h c) -> b h n c", h=self.config.heads), times)
         mask = None if tokens.bias is None else tokens.bias[:, None, None]
         mixed = functional.scaled_dot_product_attention(query, tokens.keys, tokens.values, attn_mask=mask)

@@ -64,8 +64,15 @@ class Engine(Protocol):
         environment: the environment encoder; None where the bundle has none.
     """
 
-    denoiser: Denoiser
-    environment: EnvironmentEncoder | None
+    @property
+    def denoiser(self) -> Denoiser:
+        """See the class."""
+        ...
+
+    @property
+    def environment(self) -> EnvironmentEncoder | None:
+        """See the class."""
+        ...
 
     def __init__(self, parts: Mapping[str, Any]) -> None:
         """Take what it needs from `parts`, components by name; those that are not loaded are None."""

@@ -26,7 +26,7 @@ def _components() -> tuple[str, ...]:
 
 
 def _signature() -> inspect.Signature:
-    """diffusers reads a pipeline's components off its constructor: this one's follow the registry."""
+    """Diffusers reads a pipeline's components off its constructor: this one's follow the registry."""
     keyword = inspect.Parameter.KEYWORD_ONLY
     parameters = [inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)]
     parameters += [inspect.Parameter(name, keyword) for name in _components()]
@@ -137,7 +137,7 @@ class CoDiPipeline(DiffusionPipeline):
         self._engines = {}
 
     @torch.no_grad()
-    def __call__(
+    def __call__(  # noqa: PLR0913  diffusers' vocabulary, keyword by keyword
         self,
         inputs: Media = None,
         outputs: Sequence[str] | str = (),
@@ -245,6 +245,4 @@ def _needed(inputs: Iterable[str], given: Iterable[str], outputs: Iterable[str])
     def of(names: Iterable[str], kind: Callable[[Modality], tuple[str, ...]]) -> set[str]:
         return {part for name in names for part in kind(registry()[name])}
 
-    return (
-        of(inputs, lambda m: m.prompts) | of(given, lambda m: m.stands) | of(outputs, lambda m: m.generates)
-    )
+    return of(inputs, lambda m: m.prompts) | of(given, lambda m: m.stands) | of(outputs, lambda m: m.generates)

@@ -78,7 +78,7 @@ class Call:
         }
 
 
-def resolve(
+def resolve(  # noqa: PLR0913  the arguments of the call
     *,
     inputs: Media,
     outputs: Sequence[str] | str,
@@ -110,7 +110,9 @@ def resolve(
         inputs=prompts,
         outputs=wanted,
         given=stands,
-        negative=tuple({name: _several(media) for name, media in sample.items()} for sample in spread["negative_prompt"]),
+        negative=tuple(
+            {name: _several(media) for name, media in sample.items()} for sample in spread["negative_prompt"]
+        ),
         weights=_weights(weights or {}, prompts[0]),
         guidance=_guidance(wanted, guidance_scale, bridge_scale),
         clip=clip,
@@ -122,7 +124,7 @@ def resolve(
 
 
 def _batch(media: Media) -> list[dict[str, Any]]:
-    rows = list(media) if isinstance(media, list | tuple) else [media]
+    rows: list[Any] = list(media) if isinstance(media, list | tuple) else [media]
     return [{"text": row} if isinstance(row, str) else dict(row or {}) for row in rows]
 
 
@@ -154,7 +156,9 @@ def _check_names(outputs: Sequence[str], given: Mapping[str, Any], inputs: Mappi
         raise InputError("outputs", "names nothing to make", f"choose among {known}")
     for name in outputs:
         if list(outputs).count(name) > 1:
-            raise InputError(name, "is asked for twice", "name each output once; more samples are num_outputs_per_prompt")
+            raise InputError(
+                name, "is asked for twice", "name each output once; more samples are num_outputs_per_prompt"
+            )
         if name in given:
             raise InputError(name, "is both given and an output", "name it in one of the two")
 

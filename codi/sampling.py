@@ -79,7 +79,11 @@ def denoise(
         alone = {name: track.run(index, track.prompt) for name, track in outputs.items()}
         if joint:
             fixed = {name: shown[name] for name in tracks if name not in outputs and name in shown}
-            moved = {n: t.show(index, alone[n] if n in alone else t.run(index, t.null)) for n, t in tracks.items() if n not in fixed}
+            moved = {
+                n: t.show(index, alone[n] if n in alone else t.run(index, t.null))
+                for n, t in tracks.items()
+                if n not in fixed
+            }
             shown = fixed | moved
         for name, track in outputs.items():
             partners = gather({n: tokens for n, tokens in shown.items() if n != name and tokens is not None})
@@ -91,15 +95,15 @@ def denoise(
     return {name: track.latent for name, track in outputs.items()}
 
 
-def guided(
-    track: Track, index: int, alone: Denoised, partners: Tokens | None, guidance: Guidance
-) -> torch.Tensor:
+def guided(track: Track, index: int, alone: Denoised, partners: Tokens | None, guidance: Guidance) -> torch.Tensor:
     """The weighted sum of the guidance's terms; the bridge-off prompted pass is taken from `alone`."""
     total = torch.zeros_like(alone.sample)
     for term in guidance.terms(partners is not None):
         if term.prompted and not term.bridged:
             sample = alone.sample
         else:
-            sample = track.run(index, track.prompt if term.prompted else track.null, partners if term.bridged else None).sample
+            sample = track.run(
+                index, track.prompt if term.prompted else track.null, partners if term.bridged else None
+            ).sample
         total = total + term.weight * sample
     return total

@@ -32,7 +32,9 @@ def chosen(scheduler: Any, name: str | None) -> Any:
     kind = getattr(diffusers, name, None)
     compatible = {other.__name__ for other in scheduler.compatibles} | {type(scheduler).__name__, *_FLOW}
     if kind is None or name not in compatible:
-        raise InputError(f"scheduler {name}", "does not fit this bundle", f"choose among {', '.join(sorted(compatible))}")
+        raise InputError(
+            f"scheduler {name}", "does not fit this bundle", f"choose among {', '.join(sorted(compatible))}"
+        )
     return kind.from_config(scheduler.config, **_FLOW.get(name, {}))
 
 

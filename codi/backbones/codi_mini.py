@@ -40,7 +40,7 @@ def schedulers() -> dict[str, Any]:
 def coupling(
     image_unet: UNet2DConditionModel, audio_unet: UNet2DConditionModel, transformer: text.TextTransformer
 ) -> dict[str, nn.Module]:
-    """Untrained environment encoders and bridges for codi-mini's denoisers; zero-initialised, so they change nothing."""
+    """Untrained environment encoders and bridges for codi-mini's denoisers; they start at zero and change nothing."""
     picture, sound = 16 * _tapped(image_unet), 4 * _tapped(audio_unet)
     words = transformer.config.width + transformer.config.channels
     return {

@@ -93,7 +93,7 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
         return body + _unfold(self.shortcut_out(latents), self.whole)
 
     def encode(self, media: torch.Tensor) -> torch.Tensor:
-        """[batch, channels, height, width] in [-1, 1] -> the posterior's mean, zero mean and unit variance a channel."""
+        """[batch, channels, height, width] in [-1, 1] -> the posterior's mean, shifted and scaled a channel."""
         shift, scale = self._statistics(media)
         return (self.posterior(media).mean - shift) * scale
 

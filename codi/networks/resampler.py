@@ -12,7 +12,6 @@ from torch.nn import functional
 from codi.conditioning import SHARED_TOKENS, SHARED_WIDTH
 
 
-
 class Resampler(nn.Module):
     """Learned queries that read a feature sequence by cross-attention (the Perceiver resampler of Flamingo, 2022).
 

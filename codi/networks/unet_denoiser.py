@@ -12,14 +12,13 @@ from codi.bridge import Bridge
 from codi.port import Port, cross_attentions
 from codi.types import Denoised, Tokens
 
+
 def bridge_sites(model: nn.Module) -> dict[str, int]:
     """Where readers stand: the prompt's cross-attentions of the middle and the decoder, with their channels.
 
     The encoder is left alone: it is then the same with bridges on and off, and the skips carry no partner.
     """
-    return {
-        name: module.query_dim for name, module in cross_attentions(model) if not name.startswith("down_blocks")
-    }
+    return {name: module.query_dim for name, module in cross_attentions(model) if not name.startswith("down_blocks")}
 
 
 class UNetDenoiser(ABC):
@@ -38,7 +37,12 @@ class UNetDenoiser(ABC):
         unet.up_blocks[-1].register_forward_hook(self._keep)  # type: ignore[union-attr, operator, index]
 
     def __call__(
-        self, latent: torch.Tensor, level: torch.Tensor, prompt: Tokens, clock: torch.Tensor, partners: Tokens | None = None
+        self,
+        latent: torch.Tensor,
+        level: torch.Tensor,
+        prompt: Tokens,
+        clock: torch.Tensor,
+        partners: Tokens | None = None,
     ) -> Denoised:
         """One pass.
 

@@ -16,7 +16,11 @@ CONFIGS = Path(__file__).parents[2] / "configs" / "train"
 
 def _stage(module: str, function: str) -> Stage:
     """A stage, its module imported when it runs."""
-    return lambda settings: getattr(import_module(f"codi.training.{module}"), function)(settings)
+
+    def run(settings: DictConfig) -> None:
+        getattr(import_module(f"codi.training.{module}"), function)(settings)
+
+    return run
 
 
 STAGES: dict[str, Stage] = {

@@ -32,7 +32,7 @@ Latents = dict[str, tuple[torch.Tensor, torch.Tensor]]
 """By modality, clean latents [batch, ...] and their clock."""
 
 
-def frozen_bases(folder: Path | None = None) -> dict[str, nn.Module]:
+def frozen_bases(folder: Path | None = None) -> dict[str, Any]:
     """The finished denoisers of the runs folder, frozen."""
     runs = folder or runs_folder()
     bases = {
@@ -120,7 +120,11 @@ def train(settings: DictConfig) -> None:
 
 
 def joint_errors(
-    engines: Mapping[str, Engine], clean: Latents, prompt: Tokens, levels: Mapping[str, torch.Tensor], bridged: bool = True
+    engines: Mapping[str, Engine],
+    clean: Latents,
+    prompt: Tokens,
+    levels: Mapping[str, torch.Tensor],
+    bridged: bool = True,
 ) -> dict[str, torch.Tensor]:
     """Mean squared velocity error of each modality that is not clean, each reading all the others."""
     noisy = {name: noised(latent, levels[name]) for name, (latent, _) in clean.items()}
@@ -145,10 +149,15 @@ def joint_errors(
 
 
 def validation(engines: Mapping[str, Engine], clips: Clips, prompts: latents.Prompts) -> dict[str, float]:
-    """Relative error of video and audio with the bridge on, against off, at shared levels and beside a clean partner."""
-    figures = {}
+    """Error of video and audio with the bridge on, relative to off: at shared levels, and beside a clean partner."""
+    figures: dict[str, float] = {}
     pair = {name: engines[name] for name in ("video", "audio")}
-    for label, levels in {"0.9": (0.9, 0.9), "0.95": (0.95, 0.95), "dub audio 0.95": (0.0, 0.95), "dub video 0.95": (0.95, 0.0)}.items():
+    for label, levels in {
+        "0.9": (0.9, 0.9),
+        "0.95": (0.95, 0.95),
+        "dub audio 0.95": (0.0, 0.95),
+        "dub video 0.95": (0.95, 0.0),
+    }.items():
         rows: dict[str, list[float]] = {}
         for bridged in (True, False):
             rng = np.random.default_rng(2)

@@ -51,7 +51,4 @@ def build(settings: DictConfig) -> None:
 
 def _coupling(folder: Path) -> dict[str, nn.Module]:
     kinds = {"bridge": Bridge, "environment_encoder": EnvironmentEncoder}
-    return {
-        path.name: kinds[path.name.split("_", 1)[1]].from_pretrained(path)
-        for path in sorted(folder.glob("*_*"))
-    }
+    return {path.name: kinds[path.name.split("_", 1)[1]].from_pretrained(path) for path in sorted(folder.glob("*_*"))}

@@ -7,7 +7,6 @@ are drawn with a shift (Esser et al. 2024, section 5.3.2), because nearly all st
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -20,19 +19,12 @@ from codi.modalities.audio.denoiser import AudioDenoiser, audio_unet
 from codi.modalities.image.denoiser import ImageDenoiser, image_unet
 from codi.modalities.text.denoiser import TextDenoiser, TextTransformer
 from codi.modalities.video.denoiser import VideoDenoiser, motion_adapter, video_unet
+from codi.modality import Denoiser
 from codi.training import latents
 from codi.training.loop import FitConfig, Losses, fit, runs_folder
-from codi.types import Denoised, Tokens
+from codi.types import Tokens
 
 Draw = Callable[[np.random.Generator, int], tuple[torch.Tensor, torch.Tensor]]
-
-
-class Pass(Protocol):
-    """One pass of a denoiser."""
-
-    def __call__(
-        self, latent: torch.Tensor, level: torch.Tensor, prompt: Tokens, clock: torch.Tensor, partners: Tokens | None = None
-    ) -> Denoised: ...
 
 
 def draw_levels(batch: int, shift: float, uniform: float = 0.25) -> torch.Tensor:
@@ -49,7 +41,7 @@ def noised(clean: torch.Tensor, level: torch.Tensor) -> tuple[torch.Tensor, torc
     return (1 - spread) * clean + spread * noise, noise - clean
 
 
-def train(name: str, model: nn.Module, denoiser: Pass, draw: Draw, settings: DictConfig) -> None:
+def train(name: str, model: nn.Module, denoiser: Denoiser, draw: Draw, settings: DictConfig) -> None:
     """Run the stage.
 
     Args:

@@ -1,4 +1,4 @@
-"""Captions of the world as training data: what each names (its facts), and their frozen hidden states, computed once."""
+"""Captions of the world as training data: what each names (its facts), and its frozen hidden states, once."""
 
 from __future__ import annotations
 
@@ -90,7 +90,8 @@ def caption_bank(count: int = 16_000, seed: int = 5) -> CaptionBank:
 
 def _build(count: int, seed: int) -> dict[str, object]:
     rng = np.random.default_rng(seed)
-    texts, facts = [], []
+    texts: list[str] = []
+    facts: list[Facts] = []
     while len(texts) < count:
         scene, named = sample_scene(rng), random_subset(rng)
         for _ in range(2):

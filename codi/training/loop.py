@@ -1,4 +1,4 @@
-"""The one training loop: every stage hands it modules and a loss, and gets exact resume, EMA, logs and a time budget."""
+"""The one training loop: a stage hands it a model and a loss, and gets exact resume, EMA, logs and a budget."""
 
 from __future__ import annotations
 
@@ -83,9 +83,7 @@ def fit(
     accelerator = Accelerator(cpu=not torch.cuda.is_available())
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, config.lr, betas=(0.9, 0.99), weight_decay=config.weight_decay)
-    schedule = get_scheduler(
-        "cosine", optimizer, num_warmup_steps=config.warmup, num_training_steps=config.steps
-    )
+    schedule = get_scheduler("cosine", optimizer, num_warmup_steps=config.warmup, num_training_steps=config.steps)
     ema = EMAModel(trained, decay=config.ema)
     clock = _Progress()
     optimizer, schedule = accelerator.prepare(optimizer, schedule)

@@ -15,8 +15,8 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 from torch.nn import functional
 
-from codi.modalities.text.prompt import TextPromptEncoder
 from codi.conditioning import SHARED_TOKENS, SHARED_WIDTH
+from codi.modalities.text.prompt import TextPromptEncoder
 from codi.training.facts import CaptionBank, caption_bank, facts_of
 from codi.training.loop import FitConfig, Losses, fit, runs_folder
 from codi.worlds.sounding_shapes.factors import FACTORS, SHOWN
@@ -55,7 +55,9 @@ def similarity(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     return a @ b.T / left.shape[1]
 
 
-def contrastive(left: torch.Tensor, right: torch.Tensor, facts: torch.Tensor, temperature: float = 0.05) -> torch.Tensor:
+def contrastive(
+    left: torch.Tensor, right: torch.Tensor, facts: torch.Tensor, temperature: float = 0.05
+) -> torch.Tensor:
     """InfoNCE both ways (CLIP, Radford et al. 2021, figure 3); pairs of equal facts are all positives."""
     logits = similarity(left, right) / temperature
     same = (facts[:, None] == facts[None]).all(-1).float()

@@ -54,7 +54,9 @@ def train(settings: DictConfig) -> None:
     free_words = tokenizer(  # type: ignore[operator]
         free.texts, padding="max_length", truncation=True, max_length=LENGTH, return_tensors="pt"
     ).input_ids
-    vocabulary = tuple(sorted({START, END, 0} | set(full["words"].unique().tolist()) | set(free_words.unique().tolist())))
+    vocabulary = tuple(
+        sorted({START, END, 0} | set(full["words"].unique().tolist()) | set(free_words.unique().tolist()))
+    )
     index = torch.zeros(max(vocabulary) + 1, dtype=torch.long)
     index[list(vocabulary)] = torch.arange(len(vocabulary))
     model = TextAutoencoder(vocabulary=vocabulary)
@@ -72,9 +74,9 @@ def train(settings: DictConfig) -> None:
     def loss(rng: np.random.Generator, batch: int) -> Losses:
         rows = torch.from_numpy(rng.integers(0, len(full["words"]), batch * 2 // 3))
         more = torch.from_numpy(rng.integers(0, len(free_words), batch // 3))
-        parts = [torch.cat([full[key][rows], other[more]]) for key, other in
-                 (("hidden", free.hidden), ("mask", free.mask), ("words", free_words))]
-        return losses(*parts, noise=float(rng.choice([0.0, 0.1, 0.3])))
+        pairs = {"hidden": free.hidden, "mask": free.mask, "words": free_words}
+        hidden, mask, words = (torch.cat([full[key][rows], other[more]]) for key, other in pairs.items())
+        return losses(hidden, mask, words, noise=float(rng.choice([0.0, 0.1, 0.3])))
 
     def validate() -> dict[str, float]:
         with torch.no_grad():

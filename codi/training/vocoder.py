@@ -1,4 +1,4 @@
-"""Stage `vocoder`: mel pictures -> waveforms, by multi-resolution spectral losses (Yamamoto et al. 2020, section 3.2)."""
+"""Stage `vocoder`: mel pictures -> waveforms, by multi-resolution spectral losses (Yamamoto et al. 2020)."""
 
 from __future__ import annotations
 
@@ -53,5 +53,7 @@ def train(settings: DictConfig) -> None:
         with torch.no_grad():
             return {key: float(value) for key, value in losses(draw_sounds(np.random.default_rng(2), 64)).items()}
 
-    folder = fit("vocoder", model, lambda rng, batch: losses(draw_sounds(rng, batch)), FitConfig(**settings.fit), validate)
+    folder = fit(
+        "vocoder", model, lambda rng, batch: losses(draw_sounds(rng, batch)), FitConfig(**settings.fit), validate
+    )
     model.save_pretrained(folder / "final")

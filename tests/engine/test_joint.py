@@ -47,7 +47,9 @@ def test_an_output_changes_when_its_partner_joins(pipe, reader, partner):
 
 @pytest.mark.parametrize(("reader", "given"), list(itertools.permutations(NAMES, 2)))
 def test_an_output_follows_what_is_given(pipe, reader, given):
-    made = [pipe(outputs=[given], inputs=text, num_inference_steps=STEPS, seed=seed) for text, seed in (("a", 0), ("b", 9))]
+    made = [
+        pipe(outputs=[given], inputs=text, num_inference_steps=STEPS, seed=seed) for text, seed in (("a", 0), ("b", 9))
+    ]
     media = [getattr(result, given) for result in made]
     if given == "text":  # random weights say the same whatever the latent is
         media = ["hello there", "7 other words !"]

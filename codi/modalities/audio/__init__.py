@@ -16,6 +16,13 @@ MODALITY = Modality(
     classes={"AudioPromptEncoder": "codi.modalities.audio.prompt", "Vocoder": "codi.modalities.audio.vocoder"},
     prompts=("audio_prompt_encoder",),
     stands=("audio_autoencoder", "audio_denoiser", "audio_environment_encoder"),
-    generates=("audio_autoencoder", "audio_vocoder", "audio_denoiser", "audio_environment_encoder", "audio_bridge", "audio_scheduler"),
+    generates=(
+        "audio_autoencoder",
+        "audio_vocoder",
+        "audio_denoiser",
+        "audio_environment_encoder",
+        "audio_bridge",
+        "audio_scheduler",
+    ),
     engine=_engine,
 )

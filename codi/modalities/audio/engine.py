@@ -62,9 +62,7 @@ class AudioEngine:
         """
         columns = clip.duration * RATE / COLUMN
         if columns != round(columns) or round(columns) % 2 or columns < 2:
-            raise InputError(
-                f"duration {clip.duration}", "is no multiple of 0.125 s", "codi-mini was trained at 2 s"
-            )
+            raise InputError(f"duration {clip.duration}", "is no multiple of 0.125 s", "codi-mini was trained at 2 s")
         return (CHANNELS, ROWS, round(columns))
 
     def clock(self, clip: ClipSpec, at: float | None = None) -> torch.Tensor:

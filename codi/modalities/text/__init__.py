@@ -13,9 +13,20 @@ def _engine() -> type[Engine]:
 
 MODALITY = Modality(
     name="text",
-    classes={"TextPromptEncoder": "codi.modalities.text.prompt", "TextAutoencoder": "codi.modalities.text.autoencoder", "TextTransformer": "codi.modalities.text.denoiser"},
+    classes={
+        "TextPromptEncoder": "codi.modalities.text.prompt",
+        "TextAutoencoder": "codi.modalities.text.autoencoder",
+        "TextTransformer": "codi.modalities.text.denoiser",
+    },
     prompts=("tokenizer", "text_encoder", "text_prompt_encoder"),
     stands=("tokenizer", "text_encoder", "text_autoencoder", "text_denoiser", "text_environment_encoder"),
-    generates=("tokenizer", "text_autoencoder", "text_denoiser", "text_environment_encoder", "text_bridge", "text_scheduler"),
+    generates=(
+        "tokenizer",
+        "text_autoencoder",
+        "text_denoiser",
+        "text_environment_encoder",
+        "text_bridge",
+        "text_scheduler",
+    ),
     engine=_engine,
 )

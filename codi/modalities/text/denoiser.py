@@ -62,7 +62,12 @@ class TextDenoiser:
         self.port.inject()
 
     def __call__(
-        self, latent: torch.Tensor, level: torch.Tensor, prompt: Tokens, clock: torch.Tensor, partners: Tokens | None = None
+        self,
+        latent: torch.Tensor,
+        level: torch.Tensor,
+        prompt: Tokens,
+        clock: torch.Tensor,
+        partners: Tokens | None = None,
     ) -> Denoised:
         """One pass; see `UNetDenoiser.__call__`."""
         with self.port.reading(prompt, partners, lambda n: clock):
@@ -73,7 +78,5 @@ class TextDenoiser:
 def bridge_sites(transformer: TextTransformer) -> dict[str, int]:
     """All blocks but the first."""
     return {
-        name: module.query_dim
-        for name, module in cross_attentions(transformer)
-        if not name.startswith("blocks.0.")
+        name: module.query_dim for name, module in cross_attentions(transformer) if not name.startswith("blocks.0.")
     }

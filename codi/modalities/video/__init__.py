@@ -16,6 +16,13 @@ MODALITY = Modality(
     classes={"VideoPromptEncoder": "codi.modalities.video.prompt"},
     prompts=("video_prompt_encoder",),
     stands=("image_autoencoder", "image_denoiser", "video_motion", "video_environment_encoder"),
-    generates=("image_autoencoder", "image_denoiser", "video_motion", "video_environment_encoder", "video_bridge", "video_scheduler"),
+    generates=(
+        "image_autoencoder",
+        "image_denoiser",
+        "video_motion",
+        "video_environment_encoder",
+        "video_bridge",
+        "video_scheduler",
+    ),
     engine=_engine,
 )

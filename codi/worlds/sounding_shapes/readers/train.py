@@ -56,8 +56,8 @@ def train(seed: int = 0, scale: float = 1.0, parts: Collection[str] = PARTS) -> 
     if "frame" in parts:
         _fit("frame", frame, _frame_loss(frame, seed), int(1700 * scale), rate=3e-3)
     if "clip" in parts:
-        clips = _cached_clips(frame.eval(), seed + 1, int(3600 * scale) + 64)
-        _fit("clip", clip, _clip_loss(clip, clips, seed), int(3000 * scale), rate=2e-3)
+        clips = _cached_clips(frame.eval(), seed + 1, int(2400 * scale) + 64)
+        _fit("clip", clip, _clip_loss(clip, clips, seed), int(1500 * scale), rate=2e-3)
     if "sound" in parts:
         _fit("sound", sound, _sound_loss(sound, seed + 2), int(1000 * scale), rate=3e-3)
     nets = {"frame": frame, "clip": clip, "sound": sound}
