@@ -28,6 +28,9 @@ from codi.networks.patch_autoencoder import PatchAutoencoder
 from codi.networks.unet_denoiser import bridge_sites
 from codi.pipeline import CoDiPipeline
 
+CARD = "README.md"
+"""The model card: written by hand, kept when the bundle is built anew."""
+
 SHIFTS = {"text": 2.0, "image": 4.0, "audio": 4.0, "video": 6.0}
 """Shift of each modality's sampler: how far its steps crowd towards the noise, where its structure is decided."""
 
@@ -73,6 +76,8 @@ def save_bundle(components: Mapping[str, Any], folder: Path, dtype: torch.dtype 
     shutil.rmtree(fresh, ignore_errors=True)
     modules = {n: c.to(dtype) if isinstance(c, nn.Module) else c for n, c in components.items()}
     CoDiPipeline(**modules).save_pretrained(fresh, safe_serialization=True)
+    if (folder / CARD).exists():
+        shutil.copy(folder / CARD, fresh / CARD)
     write_manifest(fresh)
     shutil.rmtree(folder, ignore_errors=True)
     fresh.rename(folder)

@@ -30,7 +30,7 @@ class AudioPromptEncoder(ModelMixin, ConfigMixin):
         self.column = nn.Linear(widths[-1] * bands // 16, width)
         self.seconds = SecondsEmbedding(width)
         layer = nn.TransformerEncoderLayer(width, 4, 2 * width, 0.0, "gelu", batch_first=True, norm_first=True)
-        self.time = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+        self.time = nn.TransformerEncoder(layer, 1, enable_nested_tensor=False)
         self.resampler = Resampler(width, width, tokens, layers=1)
 
     def forward(self, mel: torch.Tensor, times: torch.Tensor) -> torch.Tensor:

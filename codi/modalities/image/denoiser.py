@@ -15,7 +15,7 @@ SLOTS = 4
 def image_unet(
     latent_channels: int = 12, widths: tuple[int, ...] = (64, 128), cross_attention_dim: int = 256
 ) -> UNet2DConditionModel:
-    """codi-mini's image UNet, untrained: attention at 4x4, where it is cheap, plain convolutions at 8x8."""
+    """codi-mini's image UNet, untrained: the decoder attends at both resolutions, the encoder at 4x4."""
     return UNet2DConditionModel(
         sample_size=8,
         in_channels=latent_channels,
@@ -23,7 +23,7 @@ def image_unet(
         block_out_channels=widths,
         layers_per_block=1,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
         cross_attention_dim=cross_attention_dim,
         attention_head_dim=4,
         norm_num_groups=16,

@@ -29,7 +29,7 @@ class ImagePromptEncoder(ModelMixin, ConfigMixin):
         self.stem = conv_stack(tuple(widths), (2, 2, 2, 1))
         side = size // 8
         self.places = nn.Parameter(torch.randn(side * side, widths[-1]) * 0.02)
-        self.resampler = Resampler(widths[-1], width, tokens)
+        self.resampler = Resampler(widths[-1], width, tokens, layers=1)
 
     def forward(self, pictures: torch.Tensor) -> torch.Tensor:
         """[batch, 3, 64, 64] in [-1, 1] -> [batch, K, width]."""

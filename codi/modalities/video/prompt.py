@@ -31,7 +31,7 @@ class VideoPromptEncoder(ModelMixin, ConfigMixin):
         self.frame = nn.Linear(widths[-1] * side * side, width)
         self.seconds = SecondsEmbedding(width)
         layer = nn.TransformerEncoderLayer(width, 4, 2 * width, 0.0, "gelu", batch_first=True, norm_first=True)
-        self.time = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+        self.time = nn.TransformerEncoder(layer, 1, enable_nested_tensor=False)
         self.resampler = Resampler(width, width, tokens, layers=1)
 
     def forward(self, frames: torch.Tensor, times: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,95 @@
+"""Small properties of the engine's parts."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from codi.guidance import Guidance
+from codi.networks.patch_autoencoder import PatchAutoencoder
+from codi.request import resolve
+from codi.schedule import Noise
+from codi.types import ClipSpec, InputError
+
+
+def test_guidance_terms_sum_to_one_and_drop_what_weighs_nothing():
+    for prompt, bridge in ((3.0, 2.0), (1.0, 1.0), (0.0, 0.0), (7.5, 0.5)):
+        for partners in (True, False):
+            terms = Guidance(prompt, bridge).terms(partners)
+            assert math.isclose(sum(term.weight for term in terms), 1.0)
+            assert all(term.weight for term in terms)
+            assert partners or not any(term.bridged for term in terms)
+    assert len(Guidance(1.0, 1.0).terms(True)) == 1
+
+
+def test_noise_depends_on_seed_plus_sample_and_modality_alone():
+    batch = Noise(4, "audio").start((3,), 3)
+    assert torch.equal(batch[2], Noise(6, "audio").start((3,), 1)[0])
+    assert not torch.equal(batch[0], Noise(4, "video").start((3,), 1)[0])
+
+
+def test_an_autoencoder_started_from_principal_components_beats_one_that_is_not():
+    torch.manual_seed(0)
+    ramps = torch.linspace(-1, 1, 16) * torch.randn(64, 1, 16, 1)[:, :, :1] + torch.zeros(16, 1)
+    model = PatchAutoencoder(channels=1, patch=(4, 4), widths=(16, 16), latent_channels=4)
+    with torch.no_grad():
+        before = (model(ramps) - ramps).square().mean()
+        model.start_from_principal_components(ramps)
+        after = (model(ramps) - ramps).square().mean()
+    assert after < 0.2 * before
+    assert model.encode(ramps).shape == (64, 4, 2, 2)
+
+
+def call(**changes):
+    options = {
+        "inputs": "a",
+        "outputs": ["image"],
+        "given": None,
+        "seed": 0,
+        "steps": None,
+        "guidance_scale": None,
+        "bridge_scale": None,
+        "negative": None,
+        "weights": None,
+        "samples": 1,
+        "clip": ClipSpec(),
+        "scheduler": None,
+    }
+    return resolve(**(options | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"outputs": []}, "outputs"),
+        ({"outputs": ["smell"]}, "smell"),
+        ({"outputs": ["image", "image"]}, "twice"),
+        ({"outputs": ["image"], "given": {"image": 1}}, "both given and an output"),
+        ({"steps": 0}, "num_inference_steps"),
+        ({"samples": 0}, "num_outputs_per_prompt"),
+        ({"seed": -1}, "seed"),
+        ({"guidance_scale": float("nan")}, "guidance_scale"),
+        ({"bridge_scale": -1.0}, "bridge_scale"),
+        ({"weights": {"audio": 1.0}}, "weights audio"),
+        ({"weights": {"text": -1.0}}, "weights text"),
+        ({"inputs": ["a", {"text": ["a", "b"]}]}, "inputs"),
+        ({"inputs": ["a", "b"], "given": [{"audio": 1}, {"audio": 2}, {"audio": 3}]}, "inputs"),
+    ],
+)
+def test_a_bad_call_is_named(changes, named):
+    with pytest.raises(InputError, match=named):
+        call(**changes)
+
+
+@pytest.mark.parametrize("numbers", [(0, None, None), (None, -1, None), (None, None, float("nan"))])
+def test_a_clip_has_finite_sides(numbers):
+    with pytest.raises(InputError):
+        ClipSpec.of(*numbers)
+
+
+def test_a_batch_of_prompts_is_one_sample_each():
+    made = call(inputs=["a", "b", "c"], samples=2)
+    assert made.samples == 6
+    assert [sample["text"] for sample in made.inputs] == [["a"], ["a"], ["b"], ["b"], ["c"], ["c"]]

@@ -1,0 +1,78 @@
+"""The training loop: a run that was stopped and resumed is the run that was not."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from codi.training.loop import FitConfig, fit
+
+CONFIG = FitConfig(steps=6, batch=4, lr=1e-2, warmup=1, save_seconds=0, log_every=1)
+
+
+@pytest.fixture(autouse=True)
+def runs(tmp_path, monkeypatch):
+    monkeypatch.setenv("CODI_RUNS", str(tmp_path))
+    return tmp_path
+
+
+def model_and_loss():
+    torch.manual_seed(0)
+    model = nn.Linear(3, 1)
+
+    def loss(rng: np.random.Generator, batch: int) -> dict[str, torch.Tensor]:
+        inputs = torch.from_numpy(rng.normal(size=(batch, 3))).float()
+        noise = 0.1 * torch.randn(batch, 1)  # torch's own generator must resume too
+        return {"loss": (model(inputs) - inputs.sum(1, keepdim=True) + noise).square().mean()}
+
+    return model, loss
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one():
+    model, loss = model_and_loss()
+    fit("whole", model, loss, CONFIG)
+    whole = model.weight.clone()
+
+    model, loss = model_and_loss()
+    calls = 0
+
+    def interrupted(rng: np.random.Generator, batch: int) -> dict[str, torch.Tensor]:
+        nonlocal calls
+        calls += 1
+        if calls == 4:
+            raise KeyboardInterrupt
+        return loss(rng, batch)
+
+    with pytest.raises(KeyboardInterrupt):
+        fit("parts", model, interrupted, CONFIG)
+    model, loss = model_and_loss()
+    fit("parts", model, loss, CONFIG)
+    assert torch.equal(whole, model.weight)
+
+
+def test_the_loss_falls_and_is_logged(runs):
+    model, loss = model_and_loss()
+    fit("long", model, loss, replace(CONFIG, steps=200, lr=5e-2, ema=0.5, save_seconds=1e9), lambda: {"ok": 1.0})
+    rows = [json.loads(line) for line in (runs / "long" / "log.jsonl").read_text().splitlines()]
+    assert rows[-1]["validation"] == {"ok": 1.0}
+    assert rows[-2]["loss"] < 0.1 * rows[0]["loss"]
+
+
+def test_a_run_stops_when_its_hours_are_spent():
+    model, loss = model_and_loss()
+    folder = fit("short", model, loss, replace(CONFIG, hours=0.0))
+    assert json.loads((folder / "log.jsonl").read_text().splitlines()[0])["step"] == 1
+    assert (folder / "state").exists()
+
+
+def test_frozen_parameters_stay():
+    model, loss = model_and_loss()
+    model.bias.requires_grad_(False)
+    before = model.bias.clone()
+    fit("frozen", model, loss, CONFIG)
+    assert torch.equal(before, model.bias)
