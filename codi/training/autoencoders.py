@@ -47,7 +47,8 @@ def reconstruction_loss(model: PatchAutoencoder, pictures: torch.Tensor) -> Loss
     """
     posterior = model.posterior(pictures)
     latents = posterior.sample()
-    noise = 0.05 * latents.detach().std(dim=(0, 2, 3), keepdim=True) * torch.randn_like(latents)
+    spread = 0.15 * torch.rand(len(latents), 1, 1, 1) * latents.detach().std(dim=(0, 2, 3), keepdim=True)
+    noise = spread * torch.randn_like(latents)
     output = model.decode_raw(latents + noise)
     edges = functional.max_pool2d(_gradients(pictures).abs().sum(1, keepdim=True), 3, 1, 1)
     weight = 1 + 4 * edges.clamp(max=1)
@@ -92,10 +93,11 @@ def train(name: str, draw: Draw, settings: DictConfig) -> PatchAutoencoder:
     torch.manual_seed(0)
     model = PatchAutoencoder(**OmegaConf.to_container(settings.model))
     model.start_from_principal_components(draw(np.random.default_rng(3), 512))
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a fifth faster on a CPU
     config = FitConfig(**settings.fit)
 
     def loss(rng: np.random.Generator, batch: int) -> Losses:
-        return reconstruction_loss(model, draw(rng, batch))
+        return reconstruction_loss(model, draw(rng, batch).contiguous(memory_format=torch.channels_last))
 
     def validate() -> dict[str, float]:
         with torch.no_grad():

@@ -32,15 +32,19 @@ Latents = dict[str, tuple[torch.Tensor, torch.Tensor]]
 """By modality, clean latents [batch, ...] and their clock."""
 
 
+BASES: dict[str, tuple[str, type[Any]]] = {
+    "image_denoiser": ("denoiser_image/final", UNet2DConditionModel),
+    "audio_denoiser": ("denoiser_audio/final", UNet2DConditionModel),
+    "video_motion": ("denoiser_video/motion", MotionAdapter),
+    "text_denoiser": ("denoiser_text/final", TextTransformer),
+}
+"""By component, the denoisers' folders below the runs folder and their classes."""
+
+
 def frozen_bases(folder: Path | None = None) -> dict[str, Any]:
     """The finished denoisers of the runs folder, frozen."""
     runs = folder or runs_folder()
-    bases = {
-        "image_denoiser": UNet2DConditionModel.from_pretrained(runs / "denoiser_image" / "final"),
-        "audio_denoiser": UNet2DConditionModel.from_pretrained(runs / "denoiser_audio" / "final"),
-        "video_motion": MotionAdapter.from_pretrained(runs / "denoiser_video" / "motion"),
-        "text_denoiser": TextTransformer.from_pretrained(runs / "denoiser_text" / "final"),
-    }
+    bases = {name: kind.from_pretrained(runs / place) for name, (place, kind) in BASES.items()}
     return {name: base.eval().requires_grad_(False) for name, base in bases.items()}
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 from torch import nn
+from tqdm.auto import tqdm
 
 from codi.backbones.codi_mini import save_bundle, schedulers
 from codi.bridge import Bridge, EnvironmentEncoder
@@ -17,35 +18,36 @@ from codi.modalities.text.autoencoder import TextAutoencoder
 from codi.modalities.text.prompt import TextPromptEncoder
 from codi.modalities.video.prompt import VideoPromptEncoder
 from codi.networks.patch_autoencoder import PatchAutoencoder
-from codi.training.bridges import frozen_bases
+from codi.training.bridges import BASES
 from codi.training.facts import sentence_encoder
 from codi.training.loop import runs_folder
 
-_STAGES: dict[str, tuple[str, type[Any]]] = {
-    "text_prompt_encoder": ("prompt_text", TextPromptEncoder),
-    "image_prompt_encoder": ("prompt_image", ImagePromptEncoder),
-    "audio_prompt_encoder": ("prompt_audio", AudioPromptEncoder),
-    "video_prompt_encoder": ("prompt_video", VideoPromptEncoder),
-    "text_autoencoder": ("autoencoder_text", TextAutoencoder),
-    "image_autoencoder": ("autoencoder_image", PatchAutoencoder),
-    "audio_autoencoder": ("autoencoder_audio", PatchAutoencoder),
-    "audio_vocoder": ("vocoder", Vocoder),
+_PARTS: dict[str, tuple[str, type[Any]]] = {
+    "text_prompt_encoder": ("prompt_text/final", TextPromptEncoder),
+    "image_prompt_encoder": ("prompt_image/final", ImagePromptEncoder),
+    "audio_prompt_encoder": ("prompt_audio/final", AudioPromptEncoder),
+    "video_prompt_encoder": ("prompt_video/final", VideoPromptEncoder),
+    "text_autoencoder": ("autoencoder_text/final", TextAutoencoder),
+    "image_autoencoder": ("autoencoder_image/final", PatchAutoencoder),
+    "audio_autoencoder": ("autoencoder_audio/final", PatchAutoencoder),
+    "audio_vocoder": ("vocoder/final", Vocoder),
+    **BASES,
 }
+"""By component, its folder below the runs folder and its class."""
 
 
 def build(settings: DictConfig) -> None:
-    """Assemble the bundle at `settings.folder`; bridges that are not trained yet are left out.
-
-    Raises:
-        OSError: a stage that is not finished.
-    """
+    """Assemble the bundle at `settings.folder`; parts whose stages are not finished are left out and named."""
     runs = runs_folder()
-    components: dict[str, Any] = {
-        name: kind.from_pretrained(runs / stage / "final") for name, (stage, kind) in _STAGES.items()
-    }
     tokenizer, encoder = sentence_encoder()
-    components |= {"tokenizer": tokenizer, "text_encoder": encoder}
-    components |= frozen_bases() | _coupling(runs / "bridges" / "final") | schedulers()
+    components: dict[str, Any] = {"tokenizer": tokenizer, "text_encoder": encoder} | schedulers()
+    for name, (stage, kind) in _PARTS.items():
+        folder = runs / stage
+        if folder.exists():
+            components[name] = kind.from_pretrained(folder)
+        else:
+            tqdm.write(f"left out: {name} (stage {stage.split('/')[0]} is not finished)")
+    components |= _coupling(runs / "bridges" / "final")
     save_bundle(components, Path(settings.folder))
 
 

@@ -7,6 +7,7 @@ are drawn with a shift (Esser et al. 2024, section 5.3.2), because nearly all st
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -24,7 +25,23 @@ from codi.training import latents
 from codi.training.loop import FitConfig, Losses, fit, runs_folder
 from codi.types import Tokens
 
-Draw = Callable[[np.random.Generator, int], tuple[torch.Tensor, torch.Tensor]]
+
+@dataclass(frozen=True)
+class Sample:
+    """A batch of training data.
+
+    Attributes:
+        clean: latents [batch, ...].
+        facts: [batch, factors] of the scenes.
+        object: 1 where a latent cell holds the object, 0 elsewhere, broadcastable to the latents; None if all do.
+    """
+
+    clean: torch.Tensor
+    facts: torch.Tensor
+    object: torch.Tensor | None = None
+
+
+Draw = Callable[[np.random.Generator, int], Sample]
 
 
 def draw_levels(batch: int, shift: float, uniform: float = 0.25) -> torch.Tensor:
@@ -41,6 +58,18 @@ def noised(clean: torch.Tensor, level: torch.Tensor) -> tuple[torch.Tensor, torc
     return (1 - spread) * clean + spread * noise, noise - clean
 
 
+def focus(sample: Sample, level: torch.Tensor, gain: float = 3.0) -> torch.Tensor | float:
+    """Loss weights that favour the object, whose outline fills a few cells of many.
+
+    Only below level 0.95, where a noisy latent already tells where the object is: a weight that knows more than the
+    network sees would bias what it predicts.
+    """
+    if sample.object is None:
+        return 1.0
+    known = ((0.95 - level) / 0.15).clamp(0, 1).view(-1, *([1] * (sample.clean.ndim - 1)))
+    return 1 + gain * known * sample.object
+
+
 def train(name: str, model: nn.Module, denoiser: Denoiser, draw: Draw, settings: DictConfig) -> None:
     """Run the stage.
 
@@ -48,24 +77,25 @@ def train(name: str, model: nn.Module, denoiser: Denoiser, draw: Draw, settings:
         name: the modality.
         model: what is trained and saved.
         denoiser: runs it.
-        draw: (generator, batch) -> clean latents and facts [batch, factors].
+        draw: (generator, batch) -> training data.
         settings: `start` names a weight file to begin from.
     """
     if settings.get("start"):
         model.load_state_dict(load_file(settings.start))
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a tenth faster on a CPU
     prompts, shift = latents.Prompts(), float(settings.shift)
 
-    def losses(rng: np.random.Generator, batch: int, level: torch.Tensor) -> torch.Tensor:
-        clean, facts = draw(rng, batch)
-        states, bias = prompts.draw(facts, rng)
-        noisy, target = noised(clean, level)
-        clock = torch.full((clean.shape[-1],), torch.nan, dtype=torch.float64)
+    def losses(rng: np.random.Generator, batch: int, level: torch.Tensor, gain: float = 0.0) -> torch.Tensor:
+        sample = draw(rng, batch)
+        states, bias = prompts.draw(sample.facts, rng)
+        noisy, target = noised(sample.clean, level)
+        clock = torch.full((noisy.shape[-1],), torch.nan, dtype=torch.float64)
         predicted = denoiser(noisy, level, Tokens(states, None, bias), clock).sample
-        return (predicted - target).square().flatten(1).mean(1)
+        return ((predicted - target).square() * focus(sample, level, gain)).flatten(1).mean(1)
 
     def loss(rng: np.random.Generator, batch: int) -> Losses:
         level = draw_levels(batch, shift)
-        error = losses(rng, batch, level)
+        error = losses(rng, batch, level, gain=3.0)
         high = (level > 0.8).float()
         return {"loss": error.mean(), "high": (error * high).sum() / high.sum().clamp_min(1)}
 
@@ -84,11 +114,11 @@ def train_image(settings: DictConfig) -> None:
     """Stage `denoiser_image`: single frames of the clips."""
     torch.manual_seed(0)
     store = latents.load("video")
-    facts = latents.facts_table(len(store))
+    facts, cells = latents.facts_table(len(store)), latents.object_cells(len(store))
 
-    def draw(rng: np.random.Generator, batch: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def draw(rng: np.random.Generator, batch: int) -> Sample:
         clips, frames = rng.integers(0, len(store), batch), rng.integers(0, store.shape[1], batch)
-        return torch.from_numpy(store[clips, frames]).float(), facts[clips]
+        return Sample(torch.from_numpy(store[clips, frames]).float(), facts[clips], cells[clips, frames][:, None])
 
     unet = image_unet()
     train("image", unet, ImageDenoiser(unet), draw, settings)
@@ -100,9 +130,9 @@ def train_audio(settings: DictConfig) -> None:
     store = latents.load("audio")
     facts = latents.facts_table(len(store))
 
-    def draw(rng: np.random.Generator, batch: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def draw(rng: np.random.Generator, batch: int) -> Sample:
         clips = rng.integers(0, len(store), batch)
-        return torch.from_numpy(store[clips]).float(), facts[clips]
+        return Sample(torch.from_numpy(store[clips]).float(), facts[clips])
 
     unet = audio_unet()
     train("audio", unet, AudioDenoiser(unet), draw, settings)
@@ -112,11 +142,11 @@ def train_video(settings: DictConfig) -> None:
     """Stage `denoiser_video`: motion modules around the frozen image UNet."""
     torch.manual_seed(0)
     store = latents.load("video")
-    facts = latents.facts_table(len(store))
+    facts, cells = latents.facts_table(len(store)), latents.object_cells(len(store))
 
-    def draw(rng: np.random.Generator, batch: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def draw(rng: np.random.Generator, batch: int) -> Sample:
         clips = rng.integers(0, len(store), batch)
-        return torch.from_numpy(store[clips]).float().transpose(1, 2), facts[clips]
+        return Sample(torch.from_numpy(store[clips]).float().transpose(1, 2), facts[clips], cells[clips][:, None])
 
     image = UNet2DConditionModel.from_pretrained(runs_folder() / "denoiser_image" / "final")
     unet = video_unet(image, motion_adapter())
@@ -137,9 +167,9 @@ def train_text(settings: DictConfig) -> None:
         pairs = zip(bank["hidden"].split(256), bank["mask"].split(256), strict=True)
         clean = torch.cat([autoencoder.encode(hidden.float(), mask) for hidden, mask in pairs])
 
-    def draw(rng: np.random.Generator, batch: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def draw(rng: np.random.Generator, batch: int) -> Sample:
         rows = torch.from_numpy(rng.integers(0, len(clean), batch))
-        return clean[rows], bank["facts"][rows]
+        return Sample(clean[rows], bank["facts"][rows])
 
     transformer = TextTransformer()
     train("text", transformer, TextDenoiser(transformer), draw, settings)

@@ -18,8 +18,8 @@ from codi.networks.patch_autoencoder import PatchAutoencoder
 from codi.training.facts import caption_bank, facts_of
 from codi.training.loop import runs_folder
 from codi.training.prompts import bank_tokens, load_pivot
-from codi.worlds.sounding_shapes.factors import FACTORS
-from codi.worlds.sounding_shapes.render import render_video
+from codi.worlds.sounding_shapes.factors import FACTORS, SIDE
+from codi.worlds.sounding_shapes.render import render_video, track_of
 from codi.worlds.sounding_shapes.scene import Scene, sample_scene
 from codi.worlds.sounding_shapes.sound import render_audio
 
@@ -34,6 +34,19 @@ def scene_at(index: int) -> Scene:
 def facts_table(count: int) -> torch.Tensor:
     """[count, factors] facts of the training scenes, -1 where a factor does not apply."""
     return torch.tensor([facts_of(scene_at(i), set(FACTORS)) for i in range(count)])
+
+
+def object_cells(count: int, side: int = 8) -> torch.Tensor:
+    """[count, 16, side, side] in 0..1: latent cells of each frame that the object of the training scene touches."""
+    tracks = [track_of(scene_at(i)) for i in range(count)]
+    x, y, radius = (
+        torch.from_numpy(np.stack([getattr(t, k) for t in tracks])).float()[..., None, None]
+        for k in ("x", "y", "radius")
+    )
+    cell = SIDE / side
+    middle = (torch.arange(side) + 0.5) * cell
+    distance = ((middle[None, :] - x).square() + (middle[:, None] - y).square()).sqrt()
+    return (distance < 1.2 * radius + cell / 2).float()
 
 
 @torch.no_grad()
