@@ -30,7 +30,9 @@ def main() -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m codi.evaluation", description=__doc__)
     parser.add_argument("--model", default="codi-mini", help="a bundle's name or folder, or 'oracle'")
-    parser.add_argument("--suite", required=True, help="solo, complementary, held-out, mesh, matrix or conflict")
+    parser.add_argument(
+        "--suite", required=True, help="solo, complementary, held-out, mesh, matrix, conflict or retrieval"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder for samples, figures and the report")
     parser.add_argument("--count", type=int, help="samples for each cell")
     parser.add_argument("--steps", type=int, help="sampling steps; the pipeline's own number where left out")

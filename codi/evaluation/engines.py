@@ -10,6 +10,7 @@ import numpy as np
 
 from codi.evaluation.faces import FACES
 from codi.types import InputError
+from codi.worlds.sounding_shapes.factors import FACTORS
 from codi.worlds.sounding_shapes.scene import Scene, sample_scene
 
 Batch = Mapping[str, Sequence[Any]]
@@ -23,6 +24,10 @@ class Engine(Protocol):
         self, inputs: Batch, outputs: Sequence[str], seed: int, given: Batch | None = None, **options: Any
     ) -> dict[str, list[Any]]:
         """One medium per output modality and sample; sample n has the noise of seed + n."""
+        ...
+
+    def embed(self, modality: str, media: Sequence[Any]) -> np.ndarray:
+        """Media in the shared space: [n, d], alike where their product is large."""
         ...
 
 
@@ -43,6 +48,14 @@ class PipelineEngine:
         )
         made = {m: getattr(result, m) for m in outputs}
         return {m: media if isinstance(media, list) else [media] for m, media in made.items()}
+
+    def embed(self, modality: str, media: Sequence[Any]) -> np.ndarray:
+        """Prompt tokens, each of unit length, side by side: a product is the mean cosine over tokens."""
+        import torch
+
+        with torch.no_grad():
+            tokens = self.pipeline.engine(modality).prompt(media)
+        return np.asarray(torch.nn.functional.normalize(tokens.float(), dim=-1).flatten(1).cpu().numpy())
 
 
 def _rows(batch: Batch) -> list[dict[str, Any]]:
@@ -71,6 +84,12 @@ class Oracle:
                 rng = np.random.default_rng((seed + n, place if apart else 0))
                 made[modality].append(FACES[modality].show(_obedient(rng, fixed), rng))
         return made
+
+    def embed(self, modality: str, media: Sequence[Any]) -> np.ndarray:
+        """One-hot factors as the reader finds them: what can be retrieved at best."""
+        found = [reading.factors for reading in FACES[modality].read(media)]
+        hot = [[float(f.get(name) == value) for name, values in FACTORS.items() for value in values] for f in found]
+        return np.array(hot)
 
 
 def _obedient(rng: np.random.Generator, fixed: dict[str, str]) -> Scene:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from codi.evaluation.conflict import score_conflicts
 from codi.evaluation.engines import Engine
 from codi.evaluation.faces import FACES
 from codi.evaluation.report import render_report
+from codi.evaluation.retrieval import render_retrieval, score_retrieval
 from codi.evaluation.scores import compare, reference_features, score
 from codi.evaluation.suites import COMPARED, DEFAULT_COUNT, MODALITIES, SUITES
 from codi.types import InputError
@@ -30,7 +31,7 @@ class Plan:
     """What to run.
 
     Attributes:
-        suite: key of SUITES, or "conflict".
+        suite: key of SUITES, or of SPECIAL.
         count: samples for each cell; None takes the suite's own number.
         seed: of prompts and noise.
         part, parts: run every `parts`-th cell from `part` on, to share a suite among processes.
@@ -61,8 +62,8 @@ def evaluate(engine: Engine, plan: Plan, out: Path) -> dict[str, Any]:
     Raises:
         InputError: no such suite, or no cell of that name.
     """
-    if plan.suite == "conflict":
-        return _conflicts(engine, plan, out)
+    if plan.suite in SPECIAL:
+        return SPECIAL[plan.suite](engine, plan, out)
     cells = _chosen(plan)
     folder = out / plan.suite
     reference = reference_samples(out)
@@ -75,7 +76,7 @@ def evaluate(engine: Engine, plan: Plan, out: Path) -> dict[str, Any]:
 
 def _chosen(plan: Plan) -> list[Cell]:
     if plan.suite not in SUITES:
-        raise InputError("suite", f"no {plan.suite!r}", f"use one of {', '.join([*SUITES, 'conflict'])}")
+        raise InputError("suite", f"no {plan.suite!r}", f"use one of {', '.join([*SUITES, *SPECIAL])}")
     cells = [cell for cell in SUITES[plan.suite]() if plan.only in cell.name]
     if not cells:
         raise InputError("only", f"no cell's name contains {plan.only!r}", "leave it out to run them all")
@@ -123,6 +124,22 @@ def _conflicts(engine: Engine, plan: Plan, out: Path) -> dict[str, Any]:
     figures = {"conflict": rows}
     _write(out / "conflict.json", json.dumps(figures, indent=1))
     return figures
+
+
+def _retrieval(engine: Engine, plan: Plan, out: Path) -> dict[str, Any]:
+    rows = score_retrieval(engine, plan.count or 512, plan.seed)
+    out.mkdir(parents=True, exist_ok=True)
+    figures = {"retrieval": rows}
+    _write(out / "retrieval.json", json.dumps(figures, indent=1))
+    _write(out / "retrieval.md", render_retrieval(rows))
+    return figures
+
+
+SPECIAL: Final[dict[str, Callable[[Engine, Plan, Path], dict[str, Any]]]] = {
+    "conflict": _conflicts,
+    "retrieval": _retrieval,
+}
+"""Suites that are not made of cells."""
 
 
 def _write(path: Path, text: str) -> None:

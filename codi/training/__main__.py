@@ -40,6 +40,7 @@ STAGES: dict[str, Stage] = {
     "vocoder": _stage("vocoder", "train"),
     "bridges": _stage("bridges", "train"),
     "bundle": _stage("bundle", "build"),
+    "restore": _stage("bundle", "restore"),
 }
 
 

@@ -51,6 +51,24 @@ def build(settings: DictConfig) -> None:
     save_bundle(components, Path(settings.folder))
 
 
-def _coupling(folder: Path) -> dict[str, nn.Module]:
+def restore(settings: DictConfig) -> None:
+    """Put the bundle's weights where the stages leave theirs, so that training goes on where the runs folder was lost.
+
+    What the runs folder has is kept. Weights come back in half precision, optimisers not at all.
+    """
+    bundle, runs = Path(settings.folder), runs_folder()
+    coupled = {path.name: (f"bridges/final/{path.name}", kind) for path, kind in _coupling_folders(bundle)}
+    for name, (place, kind) in (_PARTS | coupled).items():
+        if (bundle / name).exists() and not (runs / place).exists():
+            kind.from_pretrained(bundle / name).float().save_pretrained(runs / place)
+            tqdm.write(f"restored: {runs / place}")
+
+
+def _coupling_folders(folder: Path) -> list[tuple[Path, type[Any]]]:
     kinds = {"bridge": Bridge, "environment_encoder": EnvironmentEncoder}
-    return {path.name: kinds[path.name.split("_", 1)[1]].from_pretrained(path) for path in sorted(folder.glob("*_*"))}
+    found = [(path, path.name.partition("_")[2]) for path in sorted(folder.glob("*_*"))]
+    return [(path, kinds[kind]) for path, kind in found if kind in kinds]
+
+
+def _coupling(folder: Path) -> dict[str, nn.Module]:
+    return {path.name: kind.from_pretrained(path) for path, kind in _coupling_folders(folder)}

@@ -78,12 +78,15 @@ def train(name: str, model: nn.Module, denoiser: Denoiser, draw: Draw, settings:
         model: what is trained and saved.
         denoiser: runs it.
         draw: (generator, batch) -> training data.
-        settings: `start` names a weight file to begin from.
+        settings: `start` names a weight file to begin from; motion modules alone will do for video.
+            `shift` and `even` are draw_levels'.
     """
     if settings.get("start"):
-        model.load_state_dict(load_file(settings.start))
+        unknown = model.load_state_dict(load_file(settings.start), strict=False).unexpected_keys
+        if unknown:
+            raise ValueError(f"{settings.start}: does not fit: {unknown[0]}")
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a tenth faster on a CPU
-    prompts, shift = latents.Prompts(), float(settings.shift)
+    prompts, shift, even = latents.Prompts(), float(settings.shift), float(settings.get("even", 0.25))
 
     def losses(rng: np.random.Generator, batch: int, level: torch.Tensor, gain: float = 0.0) -> torch.Tensor:
         sample = draw(rng, batch)
@@ -94,7 +97,7 @@ def train(name: str, model: nn.Module, denoiser: Denoiser, draw: Draw, settings:
         return ((predicted - target).square() * focus(sample, level, gain)).flatten(1).mean(1)
 
     def loss(rng: np.random.Generator, batch: int) -> Losses:
-        level = draw_levels(batch, shift)
+        level = draw_levels(batch, shift, even)
         error = losses(rng, batch, level, gain=3.0)
         high = (level > 0.8).float()
         return {"loss": error.mean(), "high": (error * high).sum() / high.sum().clamp_min(1)}

@@ -111,8 +111,25 @@ def load_pivot() -> TextPivot:
     """The finished text stage, frozen."""
     folder, model = runs_folder() / "prompt_text", TextPivot()
     model.encoder = TextPromptEncoder.from_pretrained(folder / "final")
+    if not (folder / "heads.pt").exists():
+        _fit_heads(model)
+        torch.save(model.heads.state_dict(), folder / "heads.pt")
     model.heads.load_state_dict(torch.load(folder / "heads.pt", weights_only=True))
     return model.eval().requires_grad_(False)
+
+
+def _fit_heads(model: TextPivot, steps: int = 400) -> None:
+    """Heads for an encoder that came out of a bundle, which holds none."""
+    torch.manual_seed(0)
+    bank = caption_bank()
+    tokens = bank_tokens(bank, model.encoder)
+    optimizer = torch.optim.AdamW(model.heads.parameters(), 3e-3)
+    for _ in range(steps):
+        rows = torch.randint(len(tokens), (256,))
+        loss = model.heads.loss(tokens[rows].float(), bank.facts[rows])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
 
 
 @torch.no_grad()

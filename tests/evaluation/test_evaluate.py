@@ -164,3 +164,24 @@ def test_paired_differences_find_what_bridges_bring():
 def test_a_report_normalises_by_the_oracle(tmp_path):
     with pytest.raises(InputError, match=r"^ceiling: "):
         summarise(Plan("mesh", ceiling=tmp_path), tmp_path, {}, tmp_path)
+
+
+def test_the_oracle_retrieves_what_agrees_and_a_constant_does_not(tmp_path):
+    rows = evaluate(Oracle(), Plan("retrieval", count=48), tmp_path)["retrieval"]
+    assert len(rows) == 12 and (tmp_path / "retrieval.md").exists()
+    assert np.mean([row["recall"] for row in rows]) > 0.9
+
+    class Constant(Oracle):
+        def embed(self, modality, media):
+            return np.ones((len(media), 3))
+
+    rows = evaluate(Constant(), Plan("retrieval", count=48), tmp_path)["retrieval"]
+    assert all(row["recall"] < 0.3 for row in rows)
+
+
+def test_a_pipeline_embeds_in_the_shared_space(pipe):
+    vectors = PipelineEngine(pipe).embed("text", ["a red circle", "a blue star"])
+    assert vectors.shape[0] == 2
+    np.testing.assert_allclose(
+        (vectors**2).sum(1), vectors.shape[1] / pipe.engine("text").prompt(["a"]).shape[-1], rtol=1e-4
+    )
