@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from codi.worlds.sounding_shapes.captions import read_caption
-from codi.worlds.sounding_shapes.factors import FACTORS, FPS, RATE, SIDE
+from codi.worlds.sounding_shapes.factors import FACTORS, FPS, INTERVALS, RATE, SIDE
 from codi.worlds.sounding_shapes.readers.networks import HOP, frame_inputs, log_mel
 from codi.worlds.sounding_shapes.readers.weights import networks
 
@@ -21,6 +21,8 @@ NO_EVENTS: Final = np.zeros(0, dtype=np.float64)
 THRESHOLD: Final = 0.5
 GAP_FRAMES: Final = 2
 GAP_STEPS: Final = 20
+LEAD: Final = 10
+"""Steps of silence before a sound."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,10 +82,21 @@ def read_audio(sounds: np.ndarray | Sequence[np.ndarray]) -> list[Reading]:
     net = networks()[2]
     readings = []
     for samples in _batches(sounds, BATCH):
-        features, logits, heat = net(log_mel(torch.from_numpy(samples.astype(np.float32))))
+        # A hit at 0 s is an onset only after something: a tenth of a second of silence.
+        heard = np.pad(samples.astype(np.float32), ((0, 0), (LEAD * HOP, 0)))
+        features, logits, heat = net(log_mel(torch.from_numpy(heard)))
         events = [_onsets(h) for h in heat.sigmoid().numpy()]
-        readings += _readings(features, logits, events)
+        readings += [_paced(reading) for reading in _readings(features, logits, events)]
     return readings
+
+
+def _paced(reading: Reading) -> Reading:
+    """Tempo by the median interval where there is one: onsets are exact to a millisecond, the network's sum is not."""
+    if len(reading.moving_events) < 2:
+        return reading
+    frames = float(np.median(np.diff(reading.events))) * FPS
+    tempo = min(INTERVALS, key=lambda name: abs(frames - sum(INTERVALS[name]) / 2))
+    return Reading({**reading.factors, "tempo": tempo}, reading.events, reading.features)
 
 
 def _batches(media: np.ndarray | Sequence[np.ndarray], size: int) -> list[np.ndarray]:
@@ -123,13 +136,13 @@ def _peaks(heat: np.ndarray, gap: int) -> np.ndarray:
 
 
 def _onsets(heat: np.ndarray) -> np.ndarray:
-    """Peaks of the heat map in seconds, between steps by a parabola through three values."""
+    """Peaks of the heat map, which begins LEAD steps early, in seconds: between steps by a parabola through three values."""
     at = _peaks(heat, GAP_STEPS)
     padded = np.log(np.pad(heat, 1, mode="edge") + 1e-6)
     before, here, after = padded[at], padded[at + 1], padded[at + 2]
     bend = before - 2 * here + after
     shift = np.where(np.abs(bend) > 1e-6, 0.5 * (before - after) / np.where(bend == 0, 1, bend), 0)
-    times = (at + np.clip(shift, -0.5, 0.5)) * (HOP / RATE)
+    times = (at - LEAD + np.clip(shift, -0.5, 0.5)) * (HOP / RATE)
     return np.asarray(np.maximum(times, 0), dtype=np.float64)
 
 
