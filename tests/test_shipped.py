@@ -1,0 +1,44 @@
+"""The shipped bundle does what it is for: a few prompts, through the public API, read back by the world's readers.
+
+The bounds are far above chance and below what the model card reports: they catch a broken bundle, not a worse one.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from codi import CoDiPipeline
+from codi.evaluation.cells import Cell, sample_cell
+from codi.evaluation.engines import PipelineEngine
+from codi.evaluation.retrieval import score_retrieval
+from codi.evaluation.scores import score
+
+EVERY = ("text", "image", "audio", "video")
+
+
+@pytest.fixture(scope="module")
+def engine() -> PipelineEngine:
+    pipeline = CoDiPipeline.from_pretrained("codi-mini")
+    pipeline.set_progress_bar_config(disable=True)
+    return PipelineEngine(pipeline, {"num_inference_steps": 12})
+
+
+@pytest.fixture(scope="module")
+def figures(engine):
+    return score(sample_cell(engine, Cell("smoke", ("text",), EVERY, naming="all"), 8, seed=3))
+
+
+@pytest.mark.parametrize("modality", EVERY)
+def test_each_output_obeys_a_text(figures, modality):
+    assert figures["adherence"][modality]["mean"] > 0.7
+
+
+def test_sound_hits_when_the_picture_does(figures):
+    assert figures["synchrony"]["video-audio"]["mean"] > 0.5
+
+
+def test_media_of_one_scene_meet_in_the_shared_space(engine):
+    rows = score_retrieval(engine, count=48, seed=3)
+    assert np.mean([row["recall"] for row in rows]) > 0.7
+    assert np.mean([row["chance"] for row in rows]) < 0.2
