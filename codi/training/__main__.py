@@ -33,6 +33,7 @@ STAGES: dict[str, Stage] = {
     "prompt_video": _stage("media_prompts", "train_video"),
     "latents_video": _stage("latents", "build_video"),
     "latents_audio": _stage("latents", "build_audio"),
+    "critic_image": _stage("critic", "train"),
     "denoiser_text": _stage("denoisers", "train_text"),
     "denoiser_image": _stage("denoisers", "train_image"),
     "denoiser_audio": _stage("denoisers", "train_audio"),

@@ -22,6 +22,7 @@ from codi.modalities.text.denoiser import TextDenoiser, TextTransformer
 from codi.modalities.video.denoiser import VideoDenoiser, motion_adapter, video_unet
 from codi.modality import Denoiser
 from codi.training import latents
+from codi.training.critic import LatentCritic, load_critic
 from codi.training.loop import FitConfig, Losses, fit, runs_folder
 from codi.types import Tokens
 
@@ -70,7 +71,20 @@ def focus(sample: Sample, level: torch.Tensor, gain: float = 3.0) -> torch.Tenso
     return 1 + gain * known * sample.object
 
 
-def train(name: str, model: nn.Module, denoiser: Denoiser, draw: Draw, settings: DictConfig) -> None:
+def judged(critic: LatentCritic, estimate: torch.Tensor, facts: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+    """[batch] what the critic finds wrong with estimates of the clean latents, where there is something to see."""
+    seen = ((0.95 - level) / 0.15).clamp(0, 1)
+    return seen * critic.error(estimate, facts)
+
+
+def train(
+    name: str,
+    model: nn.Module,
+    denoiser: Denoiser,
+    draw: Draw,
+    settings: DictConfig,
+    critic: LatentCritic | None = None,
+) -> None:
     """Run the stage.
 
     Args:
@@ -79,7 +93,8 @@ def train(name: str, model: nn.Module, denoiser: Denoiser, draw: Draw, settings:
         denoiser: runs it.
         draw: (generator, batch) -> training data.
         settings: `start` names a weight file to begin from; motion modules alone will do for video.
-            `shift` and `even` are draw_levels'.
+            `shift` and `even` are draw_levels'; `critic` weighs the critic's term.
+        critic: judges the estimates of the clean latents.
     """
     if settings.get("start"):
         unknown = model.load_state_dict(load_file(settings.start), strict=False).unexpected_keys
@@ -88,26 +103,33 @@ def train(name: str, model: nn.Module, denoiser: Denoiser, draw: Draw, settings:
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a tenth faster on a CPU
     prompts, shift, even = latents.Prompts(), float(settings.shift), float(settings.get("even", 0.25))
 
-    def losses(rng: np.random.Generator, batch: int, level: torch.Tensor, gain: float = 0.0) -> torch.Tensor:
+    def errors(
+        rng: np.random.Generator, batch: int, level: torch.Tensor, gain: float = 0.0
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         sample = draw(rng, batch)
         states, bias = prompts.draw(sample.facts, rng)
         noisy, target = noised(sample.clean, level)
         clock = torch.full((noisy.shape[-1],), torch.nan, dtype=torch.float64)
         predicted = denoiser(noisy, level, Tokens(states, None, bias), clock).sample
-        return ((predicted - target).square() * focus(sample, level, gain)).flatten(1).mean(1)
+        error = ((predicted - target).square() * focus(sample, level, gain)).flatten(1).mean(1)
+        if critic is None:
+            return error, torch.zeros(())
+        estimate = noisy - level.view(-1, *([1] * (noisy.ndim - 1))) * predicted
+        return error, judged(critic, estimate, sample.facts, level).mean()
 
     def loss(rng: np.random.Generator, batch: int) -> Losses:
         level = draw_levels(batch, shift, even)
-        error = losses(rng, batch, level, gain=3.0)
+        error, wrong = errors(rng, batch, level, gain=3.0)
         high = (level > 0.8).float()
-        return {"loss": error.mean(), "high": (error * high).sum() / high.sum().clamp_min(1)}
+        squared = (error * high).sum() / high.sum().clamp_min(1)
+        return {"loss": error.mean() + settings.get("critic", 0.0) * wrong, "high": squared, "wrong": wrong}
 
     @torch.no_grad()
     def validate() -> dict[str, float]:
         rng = np.random.default_rng(1)
         torch.manual_seed(1)
         at = (0.1, 0.5, 0.8, 0.9, 0.95)
-        return {f"x0 {level}": level**2 * float(losses(rng, 32, torch.full((32,), level)).mean()) for level in at}
+        return {f"x0 {level}": level**2 * float(errors(rng, 32, torch.full((32,), level))[0].mean()) for level in at}
 
     folder = fit(f"denoiser_{name}", model, loss, FitConfig(**settings.fit), validate)
     model.save_pretrained(folder / "final")  # type: ignore[operator]
@@ -124,7 +146,7 @@ def train_image(settings: DictConfig) -> None:
         return Sample(torch.from_numpy(store[clips, frames]).float(), facts[clips], cells[clips, frames][:, None])
 
     unet = image_unet()
-    train("image", unet, ImageDenoiser(unet), draw, settings)
+    train("image", unet, ImageDenoiser(unet), draw, settings, load_critic() if settings.critic else None)
 
 
 def train_audio(settings: DictConfig) -> None:

@@ -13,10 +13,14 @@ from codi.modalities.image.prompt import ImagePromptEncoder
 from codi.modalities.video.prompt import VideoPromptEncoder
 from codi.training.augment import degrade_colours, degrade_pictures, degrade_sounds
 from codi.training.prompts import train_medium
+from codi.training.sketches import sketch
 from codi.worlds.sounding_shapes.factors import FPS, FRAMES
 from codi.worlds.sounding_shapes.render import render_image, render_video
 from codi.worlds.sounding_shapes.scene import Scene
 from codi.worlds.sounding_shapes.sound import render_audio
+
+SKETCHED = 0.35
+"""Share of pictures and clips that are not renders."""
 
 
 def train_image(settings: DictConfig) -> None:
@@ -25,7 +29,7 @@ def train_image(settings: DictConfig) -> None:
     model = ImagePromptEncoder()
 
     def encode(scenes: list[Scene], rng: np.random.Generator) -> torch.Tensor:
-        frames = np.stack([render_image(scene, int(rng.integers(FRAMES))) for scene in scenes])
+        frames = np.stack([_picture(scene, rng) for scene in scenes])
         return model(degrade_pictures(_signed(frames), rng))
 
     train_medium("image", model, encode, settings)
@@ -38,7 +42,7 @@ def train_video(settings: DictConfig) -> None:
     times = (torch.arange(FRAMES, dtype=torch.float64) + 0.5) / FPS
 
     def encode(scenes: list[Scene], rng: np.random.Generator) -> torch.Tensor:
-        clips = np.stack([render_video(scene) for scene in scenes])
+        clips = np.stack([_clip(scene, rng) for scene in scenes])
         # Frames side by side, so that a clip is degraded as one.
         wide = rearrange(clips, "b f h w c -> b h (f w) c")
         degraded = degrade_colours(_signed(wide), rng)
@@ -58,6 +62,15 @@ def train_audio(settings: DictConfig) -> None:
         return model(mel, (torch.arange(mel.shape[-1], dtype=torch.float64) + 0.5) * HOP / RATE)
 
     train_medium("audio", model, encode, settings)
+
+
+def _picture(scene: Scene, rng: np.random.Generator) -> np.ndarray:
+    frame = int(rng.integers(FRAMES))
+    return sketch(scene, np.array([frame]), rng)[0] if rng.random() < SKETCHED else render_image(scene, frame)
+
+
+def _clip(scene: Scene, rng: np.random.Generator) -> np.ndarray:
+    return sketch(scene, np.arange(FRAMES), rng) if rng.random() < SKETCHED else render_video(scene)
 
 
 def _signed(frames: np.ndarray) -> torch.Tensor:

@@ -136,7 +136,7 @@ def _peaks(heat: np.ndarray, gap: int) -> np.ndarray:
 
 
 def _onsets(heat: np.ndarray) -> np.ndarray:
-    """Peaks of the heat map, which begins LEAD steps early, in seconds: between steps by a parabola through three values."""
+    """Seconds of the heat map's peaks, between steps by a parabola through three values; it begins LEAD steps early."""
     at = _peaks(heat, GAP_STEPS)
     padded = np.log(np.pad(heat, 1, mode="edge") + 1e-6)
     before, here, after = padded[at], padded[at + 1], padded[at + 2]
