@@ -85,13 +85,14 @@ def _chosen(plan: Plan) -> list[Cell]:
 
 def summarise(plan: Plan, folder: Path, reference: Mapping[str, np.ndarray], out: Path) -> dict[str, Any]:
     """Scores every cell of the suite that lies in the folder; writes figures and report."""
+    ceilings = _ceilings(plan)
     names = [cell.name for cell in SUITES[plan.suite]() if (folder / f"{cell.name}.json").exists()]
     samples = {name: load_samples(folder / f"{name}.json") for name in names}
     figures = {name: score(of_cell, reference) for name, of_cell in samples.items()}
     compared = [(a, b) for a, b in COMPARED.get(plan.suite, ()) if a in samples and b in samples]
     differences = {f"{a} minus {b}": compare(samples[a], samples[b]) for a, b in compared}
     _write(out / f"{plan.suite}.json", json.dumps(figures, indent=1))
-    _write(out / f"{plan.suite}.md", render_report(plan.suite, figures, _ceilings(plan), differences))
+    _write(out / f"{plan.suite}.md", render_report(plan.suite, figures, ceilings, differences))
     return figures
 
 
