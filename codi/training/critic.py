@@ -1,15 +1,21 @@
-"""Stage `critic_image`: reads an object's factors from a picture's latent, and judges the image denoiser by it.
+"""Stages `critic_image`, `critic_video`: read an object's factors from latents, and judge the denoisers by them.
 
-The squared error of a latent hardly feels whether an object is a heart or a diamond, so a small denoiser learns colours
-in minutes and shapes in hours. A perceptual term says it aloud (as Lin and Yang 2024, "Diffusion model with perceptual
-loss", do with a denoiser's own features): what the critic reads from the estimate of the clean latent must be what is
-true. The critic sees latents of the training set only; it is no part of the bundle, nor of the readers that measure it.
+The squared error of a latent hardly feels whether an object is a heart or a diamond, or how often it bounces, so a
+small denoiser learns colours in minutes and shapes in hours. A perceptual term says it aloud (as Lin and Yang 2024,
+"Diffusion model with perceptual loss", do with a denoiser's own features): what the critic reads from the estimate of
+the clean latent must be what is true. Critics see latents of the training set only; they are no part of the bundle, nor
+of the readers that measure it.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from typing import Final
+
 import numpy as np
 import torch
+from einops import rearrange
 from omegaconf import DictConfig
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -19,11 +25,53 @@ from codi.training import latents
 from codi.training.loop import FitConfig, Losses, fit, runs_folder
 from codi.worlds.sounding_shapes.factors import FACTORS, SHOWN
 
-WEIGHTS = "final.safetensors"
+WEIGHTS: Final = "final.safetensors"
+HELD_BACK: Final = 200
+"""Clips that a critic is validated on."""
 
 
-class LatentCritic(nn.Module):
-    """Latents [batch, 12, 8, 8] -> logits of the factors that a picture shows."""
+class Critic(nn.Module, ABC):
+    """Latents -> what is wrong with them."""
+
+    @abstractmethod
+    def error(self, latent: torch.Tensor, facts: torch.Tensor, events: torch.Tensor) -> torch.Tensor:
+        """[batch] errors against the truth.
+
+        Args:
+            latent: [batch, ...].
+            facts: [batch, factors], -1 where a factor does not apply.
+            events: [batch, frames] 1 in the frames of events.
+        """
+
+    @abstractmethod
+    def accuracy(self, latent: torch.Tensor, facts: torch.Tensor, events: torch.Tensor) -> dict[str, float]:
+        """Share read right, by factor."""
+
+
+def _heads(width: int, factors: Iterable[str]) -> nn.ModuleDict:
+    return nn.ModuleDict({name: nn.Linear(width, len(FACTORS[name])) for name in factors})
+
+
+def _mean_error(logits: dict[str, torch.Tensor], facts: torch.Tensor) -> torch.Tensor:
+    """[batch] cross-entropy, the mean over factors; one that does not apply counts 0."""
+    rows = [
+        functional.cross_entropy(row, facts[:, _column(name)], reduction="none", label_smoothing=0.05, ignore_index=-1)
+        for name, row in logits.items()
+    ]
+    return torch.stack(rows).mean(0)
+
+
+def _accuracy(logits: dict[str, torch.Tensor], facts: torch.Tensor) -> dict[str, float]:
+    right = {name: row.argmax(1) == facts[:, _column(name)] for name, row in logits.items()}
+    return {name: float(row[facts[:, _column(name)] >= 0].float().mean()) for name, row in right.items()}
+
+
+def _column(name: str) -> int:
+    return list(FACTORS).index(name)
+
+
+class PictureCritic(Critic):
+    """Latents [batch, 12, 8, 8]: shape, colour and size."""
 
     def __init__(self, channels: int = 12, width: int = 96) -> None:
         super().__init__()
@@ -32,7 +80,7 @@ class LatentCritic(nn.Module):
             *(nn.Conv2d(width, width, 3, padding=1), nn.SiLU(), nn.Conv2d(width, 2 * width, 3, stride=2, padding=1)),
             nn.SiLU(),
         )
-        self.heads = nn.ModuleDict({name: nn.Linear(4 * width, len(FACTORS[name])) for name in SHOWN["image"]})
+        self.heads = _heads(4 * width, SHOWN["image"])
 
     def forward(self, latent: torch.Tensor) -> dict[str, torch.Tensor]:
         """Logits by factor."""
@@ -40,46 +88,98 @@ class LatentCritic(nn.Module):
         pooled = torch.cat([grid.mean(-1), grid.amax(-1)], dim=1)
         return {name: head(pooled) for name, head in self.heads.items()}
 
-    def error(self, latent: torch.Tensor, facts: torch.Tensor) -> torch.Tensor:
-        """[batch] mean cross-entropy over factors; facts: [batch, factors]."""
-        columns = {name: facts[:, list(FACTORS).index(name)] for name in self.heads}
-        logits = self(latent)
-        rows = [
-            functional.cross_entropy(logits[n], t, reduction="none", label_smoothing=0.05) for n, t in columns.items()
-        ]
-        return torch.stack(rows).mean(0)
+    def error(self, latent: torch.Tensor, facts: torch.Tensor, events: torch.Tensor) -> torch.Tensor:
+        """See the class; events do not show in one picture."""
+        return _mean_error(self(latent), facts)
+
+    def accuracy(self, latent: torch.Tensor, facts: torch.Tensor, events: torch.Tensor) -> dict[str, float]:
+        """See the class."""
+        return _accuracy(self(latent), facts)
 
 
-def train(settings: DictConfig) -> None:
-    """Run the stage."""
+class ClipCritic(Critic):
+    """Latents [batch, 12, frames, 8, 8]: motion and tempo, and in which frames events happen."""
+
+    def __init__(self, channels: int = 12, width: int = 128) -> None:
+        super().__init__()
+        self.frame = nn.Sequential(
+            *(nn.Conv2d(channels, 64, 3, padding=1), nn.SiLU(), nn.Conv2d(64, 64, 3, stride=2, padding=1), nn.SiLU()),
+            *(nn.Flatten(), nn.Linear(64 * 16, width), nn.SiLU()),
+        )
+        self.time = nn.ModuleList(nn.Conv1d(width, width, 3, padding=d, dilation=d) for d in (1, 2, 4))
+        self.event = nn.Conv1d(width, 1, 3, padding=1)
+        self.heads = _heads(2 * width, ("motion", "tempo"))
+
+    def forward(self, latent: torch.Tensor) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        """Logits by factor, and of an event in each frame [batch, frames]."""
+        frames = self.frame(rearrange(latent, "b c f h w -> (b f) c h w"))
+        hidden = rearrange(frames, "(b f) c -> b c f", b=len(latent))
+        for layer in self.time:
+            hidden = hidden + functional.silu(layer(hidden))
+        pooled = torch.cat([hidden.mean(-1), hidden.amax(-1)], dim=1)
+        return {name: head(pooled) for name, head in self.heads.items()}, self.event(hidden)[:, 0]
+
+    def error(self, latent: torch.Tensor, facts: torch.Tensor, events: torch.Tensor) -> torch.Tensor:
+        """See the class."""
+        logits, heat = self(latent)
+        missed = functional.binary_cross_entropy_with_logits(heat, events, reduction="none").mean(1)
+        return _mean_error(logits, facts) + missed
+
+    def accuracy(self, latent: torch.Tensor, facts: torch.Tensor, events: torch.Tensor) -> dict[str, float]:
+        """See the class; of events, the share of frames."""
+        logits, heat = self(latent)
+        return _accuracy(logits, facts) | {"events": float(((heat > 0) == (events > 0.5)).float().mean())}
+
+
+Draw = Callable[[np.random.Generator, np.ndarray], torch.Tensor]
+CRITICS: Final[dict[str, type[Critic]]] = {"image": PictureCritic, "video": ClipCritic}
+
+
+def train(name: str, draw: Draw, settings: DictConfig) -> None:
+    """Run a stage.
+
+    Args:
+        name: the modality.
+        draw: (generator, numbers of clips) -> clean latents.
+        settings: the stage's configuration.
+    """
     torch.manual_seed(0)
-    store = latents.load("video")
-    facts, model = latents.facts_table(len(store)), LatentCritic()
-    kept = len(store) - 200
-
-    def draw(rng: np.random.Generator, first: int, last: int, batch: int) -> tuple[torch.Tensor, torch.Tensor]:
-        clips, frames = rng.integers(first, last, batch), rng.integers(0, store.shape[1], batch)
-        return torch.from_numpy(store[clips, frames]).float(), facts[clips]
+    model, count = CRITICS[name](), latents.stored("video")
+    facts, events = latents.facts_table(count), latents.event_frames(count)
 
     def loss(rng: np.random.Generator, batch: int) -> Losses:
-        clean, truth = draw(rng, 0, kept, batch)
-        noisy = clean + 0.5 * torch.rand(batch, 1, 1, 1) * torch.randn_like(clean)
-        return {"loss": model.error(noisy, truth).mean()}
+        clips = rng.integers(0, count - HELD_BACK, batch)
+        clean = draw(rng, clips)
+        spread = 0.5 * torch.rand(batch, *([1] * (clean.ndim - 1)))
+        return {"loss": model.error(clean + spread * torch.randn_like(clean), facts[clips], events[clips]).mean()}
 
     @torch.no_grad()
     def validate() -> dict[str, float]:
-        clean, truth = draw(np.random.default_rng(1), kept, len(store), 512)
-        columns = {name: truth[:, list(FACTORS).index(name)] for name in model.heads}
-        return {
-            name: float((logits.argmax(1) == columns[name]).float().mean()) for name, logits in model(clean).items()
-        }
+        clips = np.arange(count - HELD_BACK, count)
+        return model.accuracy(draw(np.random.default_rng(1), clips), facts[clips], events[clips])
 
-    folder = fit("critic_image", model, loss, FitConfig(**settings.fit), validate)
+    folder = fit(f"critic_{name}", model, loss, FitConfig(**settings.fit), validate)
     save_file(model.state_dict(), folder / WEIGHTS)
 
 
-def load_critic() -> LatentCritic:
-    """The finished critic, frozen."""
-    model = LatentCritic()
-    model.load_state_dict(load_file(runs_folder() / "critic_image" / WEIGHTS))
+def train_image(settings: DictConfig) -> None:
+    """Stage `critic_image`: single frames."""
+    store = latents.load("video")
+
+    def draw(rng: np.random.Generator, clips: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(store[clips, rng.integers(0, store.shape[1], len(clips))]).float()
+
+    train("image", draw, settings)
+
+
+def train_video(settings: DictConfig) -> None:
+    """Stage `critic_video`: whole clips."""
+    store = latents.load("video")
+    train("video", lambda rng, clips: torch.from_numpy(store[clips]).float().transpose(1, 2), settings)
+
+
+def load_critic(name: str) -> Critic:
+    """The finished critic of a modality, frozen."""
+    model = CRITICS[name]()
+    model.load_state_dict(load_file(runs_folder() / f"critic_{name}" / WEIGHTS))
     return model.eval().requires_grad_(False)

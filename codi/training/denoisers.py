@@ -22,7 +22,7 @@ from codi.modalities.text.denoiser import TextDenoiser, TextTransformer
 from codi.modalities.video.denoiser import VideoDenoiser, motion_adapter, video_unet
 from codi.modality import Denoiser
 from codi.training import latents
-from codi.training.critic import LatentCritic, load_critic
+from codi.training.critic import Critic, load_critic
 from codi.training.loop import FitConfig, Losses, fit, runs_folder
 from codi.types import Tokens
 
@@ -35,11 +35,13 @@ class Sample:
         clean: latents [batch, ...].
         facts: [batch, factors] of the scenes.
         object: 1 where a latent cell holds the object, 0 elsewhere, broadcastable to the latents; None if all do.
+        events: [batch, frames] 1 in the frames of events; None where nobody asks.
     """
 
     clean: torch.Tensor
     facts: torch.Tensor
     object: torch.Tensor | None = None
+    events: torch.Tensor | None = None
 
 
 Draw = Callable[[np.random.Generator, int], Sample]
@@ -59,22 +61,25 @@ def noised(clean: torch.Tensor, level: torch.Tensor) -> tuple[torch.Tensor, torc
     return (1 - spread) * clean + spread * noise, noise - clean
 
 
-def focus(sample: Sample, level: torch.Tensor, gain: float = 3.0) -> torch.Tensor | float:
-    """Loss weights that favour the object, whose outline fills a few cells of many.
+def known(level: torch.Tensor, highest: float) -> torch.Tensor:
+    """[batch] 0 above level `highest`, 1 well below it: whether a noisy latent tells where the object is.
 
-    Only below level 0.95, where a noisy latent already tells where the object is: a weight that knows more than the
-    network sees would bias what it predicts.
+    Above, weights and critics that know more than the network sees would bias what it predicts: objects come twice.
     """
+    return ((highest - level) / 0.15).clamp(0, 1)
+
+
+def focus(sample: Sample, sure: torch.Tensor, gain: float) -> torch.Tensor | float:
+    """Loss weights that favour the object, whose outline fills a few cells of many."""
     if sample.object is None:
         return 1.0
-    known = ((0.95 - level) / 0.15).clamp(0, 1).view(-1, *([1] * (sample.clean.ndim - 1)))
-    return 1 + gain * known * sample.object
+    return 1 + gain * sure.view(-1, *([1] * (sample.clean.ndim - 1))) * sample.object
 
 
-def judged(critic: LatentCritic, estimate: torch.Tensor, facts: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+def judged(critic: Critic, estimate: torch.Tensor, sample: Sample, sure: torch.Tensor) -> torch.Tensor:
     """[batch] what the critic finds wrong with estimates of the clean latents, where there is something to see."""
-    seen = ((0.95 - level) / 0.15).clamp(0, 1)
-    return seen * critic.error(estimate, facts)
+    events = sample.facts if sample.events is None else sample.events
+    return sure * critic.error(estimate, sample.facts, events)
 
 
 def train(
@@ -83,7 +88,7 @@ def train(
     denoiser: Denoiser,
     draw: Draw,
     settings: DictConfig,
-    critic: LatentCritic | None = None,
+    critic: Critic | None = None,
 ) -> None:
     """Run the stage.
 
@@ -93,7 +98,8 @@ def train(
         denoiser: runs it.
         draw: (generator, batch) -> training data.
         settings: `start` names a weight file to begin from; motion modules alone will do for video.
-            `shift` and `even` are draw_levels'; `critic` weighs the critic's term.
+            `shift` and `even` are draw_levels'; `critic` weighs the critic's term, `known`
+            is the level above which neither it nor the object's weight counts.
         critic: judges the estimates of the clean latents.
     """
     if settings.get("start"):
@@ -103,6 +109,8 @@ def train(
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a tenth faster on a CPU
     prompts, shift, even = latents.Prompts(), float(settings.shift), float(settings.get("even", 0.25))
 
+    highest = float(settings.get("known", 0.95))
+
     def errors(
         rng: np.random.Generator, batch: int, level: torch.Tensor, gain: float = 0.0
     ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -111,11 +119,11 @@ def train(
         noisy, target = noised(sample.clean, level)
         clock = torch.full((noisy.shape[-1],), torch.nan, dtype=torch.float64)
         predicted = denoiser(noisy, level, Tokens(states, None, bias), clock).sample
-        error = ((predicted - target).square() * focus(sample, level, gain)).flatten(1).mean(1)
+        error = ((predicted - target).square() * focus(sample, known(level, highest), gain)).flatten(1).mean(1)
         if critic is None:
             return error, torch.zeros(())
         estimate = noisy - level.view(-1, *([1] * (noisy.ndim - 1))) * predicted
-        return error, judged(critic, estimate, sample.facts, level).mean()
+        return error, judged(critic, estimate, sample, known(level, highest)).mean()
 
     def loss(rng: np.random.Generator, batch: int) -> Losses:
         level = draw_levels(batch, shift, even)
@@ -146,7 +154,7 @@ def train_image(settings: DictConfig) -> None:
         return Sample(torch.from_numpy(store[clips, frames]).float(), facts[clips], cells[clips, frames][:, None])
 
     unet = image_unet()
-    train("image", unet, ImageDenoiser(unet), draw, settings, load_critic() if settings.critic else None)
+    train("image", unet, ImageDenoiser(unet), draw, settings, load_critic("image") if settings.critic else None)
 
 
 def train_audio(settings: DictConfig) -> None:
@@ -168,15 +176,17 @@ def train_video(settings: DictConfig) -> None:
     torch.manual_seed(0)
     store = latents.load("video")
     facts, cells = latents.facts_table(len(store)), latents.object_cells(len(store))
+    events = latents.event_frames(len(store))
 
     def draw(rng: np.random.Generator, batch: int) -> Sample:
         clips = rng.integers(0, len(store), batch)
-        return Sample(torch.from_numpy(store[clips]).float().transpose(1, 2), facts[clips], cells[clips][:, None])
+        clean = torch.from_numpy(store[clips]).float().transpose(1, 2)
+        return Sample(clean, facts[clips], cells[clips][:, None], events[clips])
 
     image = UNet2DConditionModel.from_pretrained(runs_folder() / "denoiser_image" / "final")
     unet = video_unet(image, motion_adapter())
     unet.freeze_unet2d_params()
-    train("video", unet, VideoDenoiser(unet), draw, settings)
+    train("video", unet, VideoDenoiser(unet), draw, settings, load_critic("video") if settings.critic else None)
     unet.save_motion_modules(str(runs_folder() / "denoiser_video" / "motion"))
 
 

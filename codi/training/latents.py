@@ -18,7 +18,7 @@ from codi.networks.patch_autoencoder import PatchAutoencoder
 from codi.training.facts import caption_bank, facts_of
 from codi.training.loop import runs_folder
 from codi.training.prompts import bank_tokens, load_pivot
-from codi.worlds.sounding_shapes.factors import FACTORS, SIDE
+from codi.worlds.sounding_shapes.factors import FACTORS, FRAMES, SIDE
 from codi.worlds.sounding_shapes.render import render_video, track_of
 from codi.worlds.sounding_shapes.scene import Scene, sample_scene
 from codi.worlds.sounding_shapes.sound import render_audio
@@ -34,6 +34,14 @@ def scene_at(index: int) -> Scene:
 def facts_table(count: int) -> torch.Tensor:
     """[count, factors] facts of the training scenes, -1 where a factor does not apply."""
     return torch.tensor([facts_of(scene_at(i), set(FACTORS)) for i in range(count)])
+
+
+def event_frames(count: int) -> torch.Tensor:
+    """[count, 16] 1 in the frames where something happens; a still scene has none."""
+    heat = torch.zeros(count, FRAMES)
+    for row, scene in zip(heat, map(scene_at, range(count)), strict=True):
+        row[list(scene.event_frames if scene.motion != "still" else ())] = 1
+    return heat
 
 
 def object_cells(count: int, side: int = 8) -> torch.Tensor:
