@@ -35,6 +35,7 @@ STAGES: dict[str, Stage] = {
     "latents_audio": _stage("latents", "build_audio"),
     "critic_image": _stage("critic", "train_image"),
     "critic_video": _stage("critic", "train_video"),
+    "critic_audio": _stage("critic", "train_audio"),
     "denoiser_text": _stage("denoisers", "train_text"),
     "denoiser_image": _stage("denoisers", "train_image"),
     "denoiser_audio": _stage("denoisers", "train_audio"),

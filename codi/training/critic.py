@@ -1,4 +1,4 @@
-"""Stages `critic_image`, `critic_video`: read an object's factors from latents, and judge the denoisers by them.
+"""Stages `critic_<modality>`: read an object's factors from latents, and judge the denoisers by them.
 
 The squared error of a latent hardly feels whether an object is a heart or a diamond, or how often it bounces, so a
 small denoiser learns colours in minutes and shapes in hours. A perceptual term says it aloud (as Lin and Yang 2024,
@@ -15,7 +15,7 @@ from typing import Final
 
 import numpy as np
 import torch
-from einops import rearrange
+from einops.layers.torch import Rearrange
 from omegaconf import DictConfig
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -23,7 +23,7 @@ from torch.nn import functional
 
 from codi.training import latents
 from codi.training.loop import FitConfig, Losses, fit, runs_folder
-from codi.worlds.sounding_shapes.factors import FACTORS, SHOWN
+from codi.worlds.sounding_shapes.factors import FACTORS, FRAMES, SHOWN
 
 WEIGHTS: Final = "final.safetensors"
 HELD_BACK: Final = 200
@@ -34,13 +34,16 @@ class Critic(nn.Module, ABC):
     """Latents -> what is wrong with them."""
 
     @abstractmethod
-    def error(self, latent: torch.Tensor, facts: torch.Tensor, events: torch.Tensor) -> torch.Tensor:
+    def error(
+        self, latent: torch.Tensor, facts: torch.Tensor, events: torch.Tensor, sure: torch.Tensor
+    ) -> torch.Tensor:
         """[batch] errors against the truth.
 
         Args:
             latent: [batch, ...].
             facts: [batch, factors], -1 where a factor does not apply.
             events: [batch, frames] 1 in the frames of events.
+            sure: [batch] 0..1, how far the latent's maker can know what no prompt names.
         """
 
     @abstractmethod
@@ -88,42 +91,46 @@ class PictureCritic(Critic):
         pooled = torch.cat([grid.mean(-1), grid.amax(-1)], dim=1)
         return {name: head(pooled) for name, head in self.heads.items()}
 
-    def error(self, latent: torch.Tensor, facts: torch.Tensor, events: torch.Tensor) -> torch.Tensor:
-        """See the class; events do not show in one picture."""
-        return _mean_error(self(latent), facts)
+    def error(
+        self, latent: torch.Tensor, facts: torch.Tensor, events: torch.Tensor, sure: torch.Tensor
+    ) -> torch.Tensor:
+        """See the class; events do not show in one picture, and a blur shows nothing."""
+        return sure * _mean_error(self(latent), facts)
 
     def accuracy(self, latent: torch.Tensor, facts: torch.Tensor, events: torch.Tensor) -> dict[str, float]:
         """See the class."""
         return _accuracy(self(latent), facts)
 
 
-class ClipCritic(Critic):
-    """Latents [batch, 12, frames, 8, 8]: motion and tempo, and in which frames events happen."""
+class EventCritic(Critic):
+    """Latents over time: motion and tempo, and in which of the 16 frames events happen.
 
-    def __init__(self, channels: int = 12, width: int = 128) -> None:
+    Args:
+        frame: latents -> [batch, width, 16], what each frame shows.
+    """
+
+    def __init__(self, frame: nn.Module, width: int) -> None:
         super().__init__()
-        self.frame = nn.Sequential(
-            *(nn.Conv2d(channels, 64, 3, padding=1), nn.SiLU(), nn.Conv2d(64, 64, 3, stride=2, padding=1), nn.SiLU()),
-            *(nn.Flatten(), nn.Linear(64 * 16, width), nn.SiLU()),
-        )
+        self.frame = frame
         self.time = nn.ModuleList(nn.Conv1d(width, width, 3, padding=d, dilation=d) for d in (1, 2, 4))
         self.event = nn.Conv1d(width, 1, 3, padding=1)
         self.heads = _heads(2 * width, ("motion", "tempo"))
 
     def forward(self, latent: torch.Tensor) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         """Logits by factor, and of an event in each frame [batch, frames]."""
-        frames = self.frame(rearrange(latent, "b c f h w -> (b f) c h w"))
-        hidden = rearrange(frames, "(b f) c -> b c f", b=len(latent))
+        hidden = self.frame(latent)
         for layer in self.time:
             hidden = hidden + functional.silu(layer(hidden))
         pooled = torch.cat([hidden.mean(-1), hidden.amax(-1)], dim=1)
         return {name: head(pooled) for name, head in self.heads.items()}, self.event(hidden)[:, 0]
 
-    def error(self, latent: torch.Tensor, facts: torch.Tensor, events: torch.Tensor) -> torch.Tensor:
-        """See the class."""
+    def error(
+        self, latent: torch.Tensor, facts: torch.Tensor, events: torch.Tensor, sure: torch.Tensor
+    ) -> torch.Tensor:
+        """See the class; prompts name motion and tempo, which count at any noise, but no event's time."""
         logits, heat = self(latent)
         missed = functional.binary_cross_entropy_with_logits(heat, events, reduction="none").mean(1)
-        return _mean_error(logits, facts) + missed
+        return _mean_error(logits, facts) + sure * missed
 
     def accuracy(self, latent: torch.Tensor, facts: torch.Tensor, events: torch.Tensor) -> dict[str, float]:
         """See the class; of events, the share of frames."""
@@ -131,27 +138,52 @@ class ClipCritic(Critic):
         return _accuracy(logits, facts) | {"events": float(((heat > 0) == (events > 0.5)).float().mean())}
 
 
+class ClipCritic(EventCritic):
+    """Latents [batch, 12, 16, 8, 8]."""
+
+    def __init__(self, channels: int = 12, width: int = 128) -> None:
+        frame = nn.Sequential(
+            *(Rearrange("b c f h w -> (b f) c h w"), nn.Conv2d(channels, 64, 3, padding=1), nn.SiLU()),
+            *(nn.Conv2d(64, 64, 3, stride=2, padding=1), nn.SiLU(), nn.Flatten(), nn.Linear(64 * 16, width), nn.SiLU()),
+            Rearrange("(b f) c -> b c f", f=FRAMES),
+        )
+        super().__init__(frame, width)
+
+
+class SoundCritic(EventCritic):
+    """Latents [batch, 16, 4, 32]: two columns a frame."""
+
+    def __init__(self, channels: int = 16, bands: int = 4, width: int = 128) -> None:
+        frame = nn.Sequential(
+            *(nn.Flatten(1, 2), nn.Conv1d(channels * bands, width, 3, padding=1), nn.SiLU()),
+            *(nn.Conv1d(width, width, 4, stride=2, padding=1), nn.SiLU()),
+        )
+        super().__init__(frame, width)
+
+
 Draw = Callable[[np.random.Generator, np.ndarray], torch.Tensor]
-CRITICS: Final[dict[str, type[Critic]]] = {"image": PictureCritic, "video": ClipCritic}
+CRITICS: Final[dict[str, type[Critic]]] = {"image": PictureCritic, "video": ClipCritic, "audio": SoundCritic}
 
 
-def train(name: str, draw: Draw, settings: DictConfig) -> None:
+def train(name: str, count: int, draw: Draw, settings: DictConfig) -> None:
     """Run a stage.
 
     Args:
         name: the modality.
+        count: clips that there are.
         draw: (generator, numbers of clips) -> clean latents.
         settings: the stage's configuration.
     """
     torch.manual_seed(0)
-    model, count = CRITICS[name](), latents.stored("video")
+    model = CRITICS[name]()
     facts, events = latents.facts_table(count), latents.event_frames(count)
 
     def loss(rng: np.random.Generator, batch: int) -> Losses:
         clips = rng.integers(0, count - HELD_BACK, batch)
         clean = draw(rng, clips)
         spread = 0.5 * torch.rand(batch, *([1] * (clean.ndim - 1)))
-        return {"loss": model.error(clean + spread * torch.randn_like(clean), facts[clips], events[clips]).mean()}
+        noisy = clean + spread * torch.randn_like(clean)
+        return {"loss": model.error(noisy, facts[clips], events[clips], torch.ones(batch)).mean()}
 
     @torch.no_grad()
     def validate() -> dict[str, float]:
@@ -169,13 +201,19 @@ def train_image(settings: DictConfig) -> None:
     def draw(rng: np.random.Generator, clips: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(store[clips, rng.integers(0, store.shape[1], len(clips))]).float()
 
-    train("image", draw, settings)
+    train("image", len(store), draw, settings)
 
 
 def train_video(settings: DictConfig) -> None:
     """Stage `critic_video`: whole clips."""
     store = latents.load("video")
-    train("video", lambda rng, clips: torch.from_numpy(store[clips]).float().transpose(1, 2), settings)
+    train("video", len(store), lambda rng, clips: torch.from_numpy(store[clips]).float().transpose(1, 2), settings)
+
+
+def train_audio(settings: DictConfig) -> None:
+    """Stage `critic_audio`."""
+    store = latents.load("audio")
+    train("audio", len(store), lambda rng, clips: torch.from_numpy(store[clips]).float(), settings)
 
 
 def load_critic(name: str) -> Critic:

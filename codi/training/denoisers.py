@@ -77,9 +77,9 @@ def focus(sample: Sample, sure: torch.Tensor, gain: float) -> torch.Tensor | flo
 
 
 def judged(critic: Critic, estimate: torch.Tensor, sample: Sample, sure: torch.Tensor) -> torch.Tensor:
-    """[batch] what the critic finds wrong with estimates of the clean latents, where there is something to see."""
+    """[batch] what the critic finds wrong with estimates of the clean latents."""
     events = sample.facts if sample.events is None else sample.events
-    return sure * critic.error(estimate, sample.facts, events)
+    return critic.error(estimate, sample.facts, events, sure)
 
 
 def train(
@@ -161,14 +161,14 @@ def train_audio(settings: DictConfig) -> None:
     """Stage `denoiser_audio`."""
     torch.manual_seed(0)
     store = latents.load("audio")
-    facts = latents.facts_table(len(store))
+    facts, events = latents.facts_table(len(store)), latents.event_frames(len(store))
 
     def draw(rng: np.random.Generator, batch: int) -> Sample:
         clips = rng.integers(0, len(store), batch)
-        return Sample(torch.from_numpy(store[clips]).float(), facts[clips])
+        return Sample(torch.from_numpy(store[clips]).float(), facts[clips], events=events[clips])
 
     unet = audio_unet()
-    train("audio", unet, AudioDenoiser(unet), draw, settings)
+    train("audio", unet, AudioDenoiser(unet), draw, settings, load_critic("audio") if settings.critic else None)
 
 
 def train_video(settings: DictConfig) -> None:

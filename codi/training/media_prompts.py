@@ -12,6 +12,7 @@ from codi.modalities.audio.prompt import AudioPromptEncoder
 from codi.modalities.image.prompt import ImagePromptEncoder
 from codi.modalities.video.prompt import VideoPromptEncoder
 from codi.training.augment import degrade_colours, degrade_pictures, degrade_sounds
+from codi.training.loop import runs_folder
 from codi.training.prompts import train_medium
 from codi.training.sketches import sketch
 from codi.worlds.sounding_shapes.factors import FPS, FRAMES
@@ -36,9 +37,12 @@ def train_image(settings: DictConfig) -> None:
 
 
 def train_video(settings: DictConfig) -> None:
-    """Stage `prompt_video`."""
+    """Stage `prompt_video`, behind the finished image prompt encoder's frozen stem."""
     torch.manual_seed(0)
     model = VideoPromptEncoder()
+    image = ImagePromptEncoder.from_pretrained(runs_folder() / "prompt_image" / "final")
+    model.stem.load_state_dict(image.stem.state_dict())
+    model.stem.requires_grad_(False)
     times = (torch.arange(FRAMES, dtype=torch.float64) + 0.5) / FPS
 
     def encode(scenes: list[Scene], rng: np.random.Generator) -> torch.Tensor:

@@ -82,8 +82,7 @@ def _colour(name: str, rng: np.random.Generator) -> np.ndarray:
     hue = rng.uniform(low - 2, high + 2)
     bright = name in ("orange", "yellow")  # dark orange is brown
     value, saturation = rng.uniform(0.8 if bright else 0.5, 1.0), rng.uniform(0.6, 1.0)
-    sector = (hue / 60.0 + np.array([5.0, 3.0, 1.0])) % 6.0
-    return value * (1 - saturation * np.clip(np.minimum(sector, 4.0 - sector), 0.0, 1.0))
+    return sprites.rgb(hue, saturation, value)
 
 
 def _fill(ink: np.ndarray, back: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -15,20 +15,26 @@ from codi.networks.resampler import Resampler, SecondsEmbedding, conv_stack
 
 @component
 class VideoPromptEncoder(ModelMixin, ConfigMixin):
-    """Frames through a convolutional network, one token a frame, attention over time, and a resampler."""
+    """Frames through a convolutional network, one token a frame, attention over time, and a resampler.
+
+    The network is the image prompt encoder's (`stem`, trained there); a frame's token says what it shows (the largest
+    response of each channel, wherever it is) and where (a narrow map of responses).
+    """
 
     @register_to_config
     def __init__(
         self,
-        widths: tuple[int, ...] = (3, 24, 48, 64, 96),
+        widths: tuple[int, ...] = (3, 32, 64, 96, 128),
+        map_width: int = 24,
         size: int = 64,
         width: int = SHARED_WIDTH,
         tokens: int = SHARED_TOKENS,
     ) -> None:
         super().__init__()
-        self.stem = conv_stack(tuple(widths), (2, 2, 2, 2))
-        side = size // 16
-        self.frame = nn.Linear(widths[-1] * side * side, width)
+        self.stem = conv_stack(tuple(widths), (2, 2, 2, 1))
+        self.narrow = nn.Conv2d(widths[-1], map_width, 1)
+        self.what = nn.Linear(widths[-1], width)
+        self.where = nn.Linear(map_width * (size // 8) ** 2, width)
         self.seconds = SecondsEmbedding(width)
         layer = nn.TransformerEncoderLayer(width, 4, 2 * width, 0.0, "gelu", batch_first=True, norm_first=True)
         self.time = nn.TransformerEncoder(layer, 1, enable_nested_tensor=False)
@@ -46,6 +52,6 @@ class VideoPromptEncoder(ModelMixin, ConfigMixin):
         """
         count = frames.shape[2]
         grid = self.stem(rearrange(frames, "b c t h w -> (b t) c h w"))
-        tokens = self.frame(rearrange(grid, "(b t) c h w -> b t (c h w)", t=count))
+        tokens = self.what(grid.amax((-2, -1))) + self.where(self.narrow(grid).flatten(1))
         clock = repeat(self.seconds(times), "t c -> b t c", b=frames.shape[0])
-        return self.resampler(self.time(tokens + clock))
+        return self.resampler(self.time(rearrange(tokens, "(b t) c -> b t c", t=count) + clock))

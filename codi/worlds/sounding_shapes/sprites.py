@@ -108,18 +108,19 @@ class Drawn:
     def paint(self, scene: Scene, x: np.ndarray, y: np.ndarray, radius: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """See SpriteSource.paint."""
         pixels = self.distance(x, y) * radius
-        rgb = _rgb(scene)[:, None, None] * _light(scene, x, y)[:, None]
-        if scene.look.outline:
-            edge = np.clip(pixels + (scene.look.outline + 0.5), 0, 1)[:, None]
-            rgb += edge * (np.float32(scene.look.outline_level) - rgb)
-        return rgb, np.clip(0.5 - pixels, 0, 1)
+        look = scene.look
+        ink = rgb(look.hue, look.saturation, look.value)[:, None, None] * _light(scene, x, y)[:, None]
+        if look.outline:
+            edge = np.clip(pixels + (look.outline + 0.5), 0, 1)[:, None]
+            ink += edge * (np.float32(look.outline_level) - ink)
+        return ink, np.clip(0.5 - pixels, 0, 1)
 
 
-def _rgb(scene: Scene) -> np.ndarray:
-    """The scene's colour, float32 [3] in 0..1, from hue, saturation and value."""
-    sector = (scene.look.hue / 60.0 + np.array([5.0, 3.0, 1.0])) % 6.0
-    chroma = scene.look.saturation * np.clip(np.minimum(sector, 4.0 - sector), 0.0, 1.0)
-    return np.asarray(scene.look.value * (1 - chroma), dtype=np.float32)
+def rgb(hue: float, saturation: float, value: float) -> np.ndarray:
+    """A colour, float32 [3] in 0..1, from its hue in degrees and its saturation and value in 0..1."""
+    sector = (hue / 60.0 + np.array([5.0, 3.0, 1.0])) % 6.0
+    chroma = saturation * np.clip(np.minimum(sector, 4.0 - sector), 0.0, 1.0)
+    return np.asarray(value * (1 - chroma), dtype=np.float32)
 
 
 def _light(scene: Scene, x: np.ndarray, y: np.ndarray) -> np.ndarray:
