@@ -55,6 +55,10 @@ class Denoiser(Protocol):
         """The prediction and the features at `level` [batch]; `partners` None is the bridge-off pass."""
         ...
 
+    def noise(self, white: torch.Tensor) -> torch.Tensor:
+        """White noise of the latent's shape -> the noise that the denoiser knows: as it is, but for a video."""
+        ...
+
 
 class Engine(Protocol):
     """The tensor side of a modality over the components of one bundle.

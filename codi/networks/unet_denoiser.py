@@ -71,6 +71,10 @@ class UNetDenoiser(ABC):
         """Frames that the UNet folds into its batch."""
         return 1
 
+    def noise(self, white: torch.Tensor) -> torch.Tensor:
+        """White noise, as it is."""
+        return white
+
     @abstractmethod
     def site_times(self, positions: int, latent: torch.Tensor, clock: torch.Tensor) -> torch.Tensor:
         """Times of all positions of a site that sees `positions` of them a frame."""

@@ -131,7 +131,7 @@ def joint_errors(
     bridged: bool = True,
 ) -> dict[str, torch.Tensor]:
     """Mean squared velocity error of each modality that is not clean, each reading all the others."""
-    noisy = {name: noised(latent, levels[name]) for name, (latent, _) in clean.items()}
+    noisy = {name: noised(latent, levels[name], engines[name].denoiser) for name, (latent, _) in clean.items()}
     alone: dict[str, Denoised] = {}
     with torch.no_grad():
         for name, (latent, _) in noisy.items():

@@ -54,9 +54,9 @@ def draw_levels(batch: int, shift: float, uniform: float = 0.25) -> torch.Tensor
     return torch.where(torch.rand(batch) < uniform, torch.rand(batch), shifted)
 
 
-def noised(clean: torch.Tensor, level: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The latent at `level` [batch] and the velocity that the network should predict."""
-    noise = torch.randn_like(clean)
+def noised(clean: torch.Tensor, level: torch.Tensor, denoiser: Denoiser) -> tuple[torch.Tensor, torch.Tensor]:
+    """The latent at `level` [batch] in the denoiser's own noise, and the velocity that it should predict."""
+    noise = denoiser.noise(torch.randn_like(clean))
     spread = level.view(-1, *([1] * (clean.ndim - 1)))
     return (1 - spread) * clean + spread * noise, noise - clean
 
@@ -89,6 +89,7 @@ def train(
     draw: Draw,
     settings: DictConfig,
     critic: Critic | None = None,
+    emphasis: Callable[[torch.Tensor], torch.Tensor] = lambda error: error,
 ) -> None:
     """Run the stage.
 
@@ -101,6 +102,7 @@ def train(
             `shift` and `even` are draw_levels'; `critic` weighs the critic's term, `known`
             is the level above which neither it nor the object's weight counts.
         critic: judges the estimates of the clean latents.
+        emphasis: a fixed linear map of the error before it is squared; any one leaves the best prediction where it was.
     """
     if settings.get("start"):
         unknown = model.load_state_dict(load_file(settings.start), strict=False).unexpected_keys
@@ -116,10 +118,10 @@ def train(
     ) -> tuple[torch.Tensor, torch.Tensor]:
         sample = draw(rng, batch)
         states, bias = prompts.draw(sample.facts, rng)
-        noisy, target = noised(sample.clean, level)
+        noisy, target = noised(sample.clean, level, denoiser)
         clock = torch.full((noisy.shape[-1],), torch.nan, dtype=torch.float64)
         predicted = denoiser(noisy, level, Tokens(states, None, bias), clock).sample
-        error = ((predicted - target).square() * focus(sample, known(level, highest), gain)).flatten(1).mean(1)
+        error = (emphasis(predicted - target).square() * focus(sample, known(level, highest), gain)).flatten(1).mean(1)
         if critic is None:
             return error, torch.zeros(())
         estimate = noisy - level.view(-1, *([1] * (noisy.ndim - 1))) * predicted
@@ -171,6 +173,16 @@ def train_audio(settings: DictConfig) -> None:
     train("audio", unet, AudioDenoiser(unet), draw, settings, load_critic("audio") if settings.critic else None)
 
 
+def moving(error: torch.Tensor) -> torch.Tensor:
+    """Errors of clips [batch, channels, frames, height, width] with the motion louder than what stands still.
+
+    Most of a clip's error is in its still background, which the frozen image UNet settles; the motion modules would
+    learn from its noise.
+    """
+    still = error.mean(2, keepdim=True)
+    return 2 * (error - still) + 0.7 * still
+
+
 def train_video(settings: DictConfig) -> None:
     """Stage `denoiser_video`: motion modules around the frozen image UNet."""
     torch.manual_seed(0)
@@ -186,7 +198,8 @@ def train_video(settings: DictConfig) -> None:
     image = UNet2DConditionModel.from_pretrained(runs_folder() / "denoiser_image" / "final")
     unet = video_unet(image, motion_adapter())
     unet.freeze_unet2d_params()
-    train("video", unet, VideoDenoiser(unet), draw, settings, load_critic("video") if settings.critic else None)
+    critic = load_critic("video") if settings.critic else None
+    train("video", unet, VideoDenoiser(unet), draw, settings, critic, moving)
     unet.save_motion_modules(str(runs_folder() / "denoiser_video" / "motion"))
 
 

@@ -74,6 +74,10 @@ class TextDenoiser:
             sample, hidden = self.transformer(latent, 1000 * level, prompt.states)
         return Denoised(sample, torch.cat([hidden, latent], dim=-1))
 
+    def noise(self, white: torch.Tensor) -> torch.Tensor:
+        """White noise, as it is."""
+        return white
+
 
 def bridge_sites(transformer: TextTransformer) -> dict[str, int]:
     """All blocks but the first."""

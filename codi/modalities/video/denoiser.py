@@ -11,6 +11,9 @@ from codi.networks.unet_denoiser import UNetDenoiser, picture_patches
 SLOTS = 4
 """Environment tokens of a frame: its quarters."""
 
+SHARED = 0.75
+"""Share of the noise's variance that a clip's frames have in common."""
+
 
 def motion_adapter(widths: tuple[int, ...] = (64, 128), frames: int = 32) -> MotionAdapter:
     """codi-mini's motion modules, untrained."""
@@ -32,7 +35,17 @@ def video_unet(image: UNet2DConditionModel, motion: MotionAdapter) -> UNetMotion
 
 
 class VideoDenoiser(UNetDenoiser):
-    """Latents [batch, 12, frames, 8, 8]; the clock holds the middle of each frame."""
+    """Latents [batch, 12, frames, 8, 8]; the clock holds the middle of each frame.
+
+    The frames' noise is correlated (Ge et al. 2023, "Preserve your own correlation", equation 6): what stands still is
+    then what the image UNet makes of the common part, alike in all frames, and the motion modules have only to move it.
+    """
+
+    def noise(self, white: torch.Tensor) -> torch.Tensor:
+        """White noise [batch, 12, frames, 8, 8] -> noise of unit variance, any two frames correlated by SHARED."""
+        common = white.mean(2, keepdim=True)
+        own = 1 - SHARED
+        return own**0.5 * (white - common) + (own + SHARED * white.shape[2]) ** 0.5 * common
 
     def frames(self, latent: torch.Tensor) -> int:
         """Frames of the clip."""
