@@ -34,16 +34,13 @@ class Critic(nn.Module, ABC):
     """Latents -> what is wrong with them."""
 
     @abstractmethod
-    def error(
-        self, latent: torch.Tensor, facts: torch.Tensor, events: torch.Tensor, sure: torch.Tensor
-    ) -> torch.Tensor:
+    def error(self, latent: torch.Tensor, facts: torch.Tensor, events: torch.Tensor) -> torch.Tensor:
         """[batch] errors against the truth.
 
         Args:
             latent: [batch, ...].
             facts: [batch, factors], -1 where a factor does not apply.
             events: [batch, frames] 1 in the frames of events.
-            sure: [batch] 0..1, how far the latent's maker can know what no prompt names.
         """
 
     @abstractmethod
@@ -91,11 +88,9 @@ class PictureCritic(Critic):
         pooled = torch.cat([grid.mean(-1), grid.amax(-1)], dim=1)
         return {name: head(pooled) for name, head in self.heads.items()}
 
-    def error(
-        self, latent: torch.Tensor, facts: torch.Tensor, events: torch.Tensor, sure: torch.Tensor
-    ) -> torch.Tensor:
-        """See the class; events do not show in one picture, and a blur shows nothing."""
-        return sure * _mean_error(self(latent), facts)
+    def error(self, latent: torch.Tensor, facts: torch.Tensor, events: torch.Tensor) -> torch.Tensor:
+        """See the class; events do not show in one picture."""
+        return _mean_error(self(latent), facts)
 
     def accuracy(self, latent: torch.Tensor, facts: torch.Tensor, events: torch.Tensor) -> dict[str, float]:
         """See the class."""
@@ -124,13 +119,11 @@ class EventCritic(Critic):
         pooled = torch.cat([hidden.mean(-1), hidden.amax(-1)], dim=1)
         return {name: head(pooled) for name, head in self.heads.items()}, self.event(hidden)[:, 0]
 
-    def error(
-        self, latent: torch.Tensor, facts: torch.Tensor, events: torch.Tensor, sure: torch.Tensor
-    ) -> torch.Tensor:
-        """See the class; prompts name motion and tempo, which count at any noise, but no event's time."""
+    def error(self, latent: torch.Tensor, facts: torch.Tensor, events: torch.Tensor) -> torch.Tensor:
+        """See the class."""
         logits, heat = self(latent)
         missed = functional.binary_cross_entropy_with_logits(heat, events, reduction="none").mean(1)
-        return _mean_error(logits, facts) + sure * missed
+        return _mean_error(logits, facts) + missed
 
     def accuracy(self, latent: torch.Tensor, facts: torch.Tensor, events: torch.Tensor) -> dict[str, float]:
         """See the class; of events, the share of frames."""
@@ -183,7 +176,7 @@ def train(name: str, count: int, draw: Draw, settings: DictConfig) -> None:
         clean = draw(rng, clips)
         spread = 0.5 * torch.rand(batch, *([1] * (clean.ndim - 1)))
         noisy = clean + spread * torch.randn_like(clean)
-        return {"loss": model.error(noisy, facts[clips], events[clips], torch.ones(batch)).mean()}
+        return {"loss": model.error(noisy, facts[clips], events[clips]).mean()}
 
     @torch.no_grad()
     def validate() -> dict[str, float]:

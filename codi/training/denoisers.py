@@ -77,9 +77,9 @@ def focus(sample: Sample, sure: torch.Tensor, gain: float) -> torch.Tensor | flo
 
 
 def judged(critic: Critic, estimate: torch.Tensor, sample: Sample, sure: torch.Tensor) -> torch.Tensor:
-    """[batch] what the critic finds wrong with estimates of the clean latents."""
+    """[batch] what the critic finds wrong with estimates of the clean latents, where there is something to see."""
     events = sample.facts if sample.events is None else sample.events
-    return critic.error(estimate, sample.facts, events, sure)
+    return sure * critic.error(estimate, sample.facts, events)
 
 
 def train(
