@@ -7,6 +7,7 @@ side clean. Independent levels are what makes an output able to follow a given.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ from codi.modalities.text.autoencoder import TextAutoencoder
 from codi.modalities.text.denoiser import TextTransformer
 from codi.modality import Engine, registry
 from codi.training import latents
-from codi.training.denoisers import draw_levels, noised
+from codi.training.critic import CRITICS, load_critic
+from codi.training.denoisers import draw_levels, emphasised, known, noised
 from codi.training.loop import FitConfig, Losses, fit, runs_folder
 from codi.training.text_autoencoder import full_caption_bank
 from codi.types import ClipSpec, Denoised, Tokens
@@ -54,7 +56,7 @@ class Clips:
     def __init__(self, bank: Mapping[str, torch.Tensor], autoencoder: TextAutoencoder) -> None:
         self.video, self.audio = latents.load("video"), latents.load("audio")
         self.count = min(len(self.video), len(self.audio))
-        self.facts = latents.facts_table(self.count)
+        self.facts, self.events = latents.facts_table(self.count), latents.event_frames(self.count)
         with torch.no_grad():
             pairs = zip(bank["hidden"].split(256), bank["mask"].split(256), strict=True)
             self.text = torch.cat([autoencoder.encode(hidden.float(), mask) for hidden, mask in pairs])
@@ -63,8 +65,8 @@ class Clips:
             self.captions.setdefault(tuple(facts), []).append(row)
         self.clips = np.array([k for k, f in enumerate(self.facts.tolist()) if tuple(f) in self.captions])
 
-    def draw(self, engines: Mapping[str, Engine], rng: np.random.Generator, batch: int) -> tuple[Latents, torch.Tensor]:
-        """A batch in every modality, with its facts; the picture is a frame, at its instant or at none."""
+    def draw(self, engines: Mapping[str, Engine], rng: np.random.Generator, batch: int) -> tuple[Latents, np.ndarray]:
+        """A batch in every modality, with its rows; the picture is a frame, at its instant or at none."""
         rows = rng.choice(self.clips, batch)
         frame = int(rng.integers(CLIP.frames))
         at = frame / CLIP.fps if rng.random() < 0.5 else None
@@ -77,7 +79,7 @@ class Clips:
             "text": self.text[words],
         }
         clocks = {name: engine.clock(CLIP, at) for name, engine in engines.items()}
-        return {name: (clean[name], clocks[name]) for name in engines}, self.facts[rows]
+        return {name: (clean[name], clocks[name]) for name in engines}, rows
 
 
 def draw_pair_levels(names: list[str], batch: int, shift: float, rng: np.random.Generator) -> dict[str, torch.Tensor]:
@@ -105,14 +107,24 @@ def train(settings: DictConfig) -> None:
     prompts, shift = latents.Prompts(), float(settings.shift)
     sets, odds = zip(*((names.split("+"), share) for names, share in settings.sets.items()), strict=True)
 
+    critics = {name: load_critic(name) for name in CRITICS} if settings.critic else {}
+
     def loss(rng: np.random.Generator, batch: int) -> Losses:
         names = list(sets[rng.choice(len(sets), p=np.array(odds) / sum(odds))])
-        clean, facts = clips.draw({name: engines[name] for name in names}, rng, batch)
+        clean, rows = clips.draw({name: engines[name] for name in names}, rng, batch)
+        facts, events = clips.facts[rows], clips.events[rows]
         states, bias = prompts.draw(facts, rng)
-        errors = joint_errors(engines, clean, Tokens(states, None, bias), draw_pair_levels(names, batch, shift, rng))
-        total = torch.stack(list(errors.values())).sum()
-        nothing = torch.zeros(())
-        return {"loss": total} | {name: errors.get(name, nothing) for name in ("video", "audio")}
+        levels = draw_pair_levels(names, batch, shift, rng)
+        made = joint_pass(engines, clean, Tokens(states, None, bias), levels)
+        sure = certainty(levels, float(settings.known))
+        wrong = [
+            (sure[name] * critics[name].error(estimate.estimate, facts, events)).mean()
+            for name, estimate in made.items()
+            if name in critics
+        ]
+        error = torch.stack([estimate.error for estimate in made.values()]).sum()
+        missed = torch.stack(wrong).sum() if wrong else torch.zeros(())
+        return {"loss": error + settings.critic * missed, "error": error, "wrong": missed}
 
     @torch.no_grad()
     def validate() -> dict[str, float]:
@@ -123,14 +135,33 @@ def train(settings: DictConfig) -> None:
         module.save_pretrained(folder / "final" / name)  # type: ignore[operator]
 
 
-def joint_errors(
+def certainty(levels: Mapping[str, torch.Tensor], highest: float) -> dict[str, torch.Tensor]:
+    """By modality, [batch] how far it can know what happens: wholly where a partner is clean, else as its own noise."""
+    clean = {name for name, level in levels.items() if not level.any()}
+    return {name: torch.ones_like(level) if clean - {name} else known(level, highest) for name, level in levels.items()}
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a denoiser predicted beside its partners.
+
+    Attributes:
+        error: mean square of the velocity's error, emphasised.
+        estimate: of the clean latent.
+    """
+
+    error: torch.Tensor
+    estimate: torch.Tensor
+
+
+def joint_pass(
     engines: Mapping[str, Engine],
     clean: Latents,
     prompt: Tokens,
     levels: Mapping[str, torch.Tensor],
     bridged: bool = True,
-) -> dict[str, torch.Tensor]:
-    """Mean squared velocity error of each modality that is not clean, each reading all the others."""
+) -> dict[str, Made]:
+    """One pass of each modality that is not clean, each reading all the others."""
     noisy = {name: noised(latent, levels[name], engines[name].denoiser) for name, (latent, _) in clean.items()}
     alone: dict[str, Denoised] = {}
     with torch.no_grad():
@@ -143,13 +174,14 @@ def joint_errors(
         if name in clean and engine.environment is not None:
             states = engine.environment(alone[name].features, levels[name])
             shown[name] = Tokens(states, engine.token_times(clean[name][1]))
-    errors = {}
+    made = {}
     for name, (latent, target) in noisy.items():
         if (levels[name] > 0).any():
             partners = gather({other: tokens for other, tokens in shown.items() if other != name}) if bridged else None
-            made = engines[name].denoiser(latent, levels[name], prompt, clean[name][1], partners).sample
-            errors[name] = (made - target).square().mean()
-    return errors
+            velocity = engines[name].denoiser(latent, levels[name], prompt, clean[name][1], partners).sample
+            level = levels[name].view(-1, *([1] * (latent.ndim - 1)))
+            made[name] = Made(emphasised(name, velocity - target).square().mean(), latent - level * velocity)
+    return made
 
 
 def validation(engines: Mapping[str, Engine], clips: Clips, prompts: latents.Prompts) -> dict[str, float]:
@@ -166,11 +198,11 @@ def validation(engines: Mapping[str, Engine], clips: Clips, prompts: latents.Pro
         for bridged in (True, False):
             rng = np.random.default_rng(2)
             torch.manual_seed(2)
-            clean, facts = clips.draw(pair, rng, 16)
-            states, bias = prompts.draw(facts, rng)
+            clean, picked = clips.draw(pair, rng, 16)
+            states, bias = prompts.draw(clips.facts[picked], rng)
             at = {name: torch.full((16,), level) for name, level in zip(pair, levels, strict=True)}
-            for name, error in joint_errors(pair, clean, Tokens(states, None, bias), at, bridged).items():
-                rows.setdefault(name, []).append(float(error))
+            for name, made in joint_pass(pair, clean, Tokens(states, None, bias), at, bridged).items():
+                rows.setdefault(name, []).append(float(made.error))
         figures |= {f"{name} {label}": on / off for name, (on, off) in rows.items()}
     return figures
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import torch
@@ -82,6 +83,24 @@ def judged(critic: Critic, estimate: torch.Tensor, sample: Sample, sure: torch.T
     return sure * critic.error(estimate, sample.facts, events)
 
 
+def moving(error: torch.Tensor) -> torch.Tensor:
+    """Errors of clips [batch, channels, frames, height, width] with the motion louder than what stands still.
+
+    Most of a clip's error is in its still background, which the frozen image UNet settles; the motion modules would
+    learn from its noise.
+    """
+    still = error.mean(2, keepdim=True)
+    return 2 * (error - still) + 0.7 * still
+
+
+EMPHASIS: Final[dict[str, Callable[[torch.Tensor], torch.Tensor]]] = {"video": moving}
+
+
+def emphasised(name: str, error: torch.Tensor) -> torch.Tensor:
+    """A modality's error before it is squared, through a fixed linear map; the best prediction stays where it was."""
+    return EMPHASIS[name](error) if name in EMPHASIS else error
+
+
 def train(
     name: str,
     model: nn.Module,
@@ -89,7 +108,6 @@ def train(
     draw: Draw,
     settings: DictConfig,
     critic: Critic | None = None,
-    emphasis: Callable[[torch.Tensor], torch.Tensor] = lambda error: error,
 ) -> None:
     """Run the stage.
 
@@ -102,7 +120,6 @@ def train(
             `shift` and `even` are draw_levels'; `critic` weighs the critic's term, `known`
             is the level above which neither it nor the object's weight counts.
         critic: judges the estimates of the clean latents.
-        emphasis: a fixed linear map of the error before it is squared; any one leaves the best prediction where it was.
     """
     if settings.get("start"):
         unknown = model.load_state_dict(load_file(settings.start), strict=False).unexpected_keys
@@ -121,7 +138,11 @@ def train(
         noisy, target = noised(sample.clean, level, denoiser)
         clock = torch.full((noisy.shape[-1],), torch.nan, dtype=torch.float64)
         predicted = denoiser(noisy, level, Tokens(states, None, bias), clock).sample
-        error = (emphasis(predicted - target).square() * focus(sample, known(level, highest), gain)).flatten(1).mean(1)
+        error = (
+            (emphasised(name, predicted - target).square() * focus(sample, known(level, highest), gain))
+            .flatten(1)
+            .mean(1)
+        )
         if critic is None:
             return error, torch.zeros(())
         estimate = noisy - level.view(-1, *([1] * (noisy.ndim - 1))) * predicted
@@ -173,16 +194,6 @@ def train_audio(settings: DictConfig) -> None:
     train("audio", unet, AudioDenoiser(unet), draw, settings, load_critic("audio") if settings.critic else None)
 
 
-def moving(error: torch.Tensor) -> torch.Tensor:
-    """Errors of clips [batch, channels, frames, height, width] with the motion louder than what stands still.
-
-    Most of a clip's error is in its still background, which the frozen image UNet settles; the motion modules would
-    learn from its noise.
-    """
-    still = error.mean(2, keepdim=True)
-    return 2 * (error - still) + 0.7 * still
-
-
 def train_video(settings: DictConfig) -> None:
     """Stage `denoiser_video`: motion modules around the frozen image UNet."""
     torch.manual_seed(0)
@@ -199,7 +210,7 @@ def train_video(settings: DictConfig) -> None:
     unet = video_unet(image, motion_adapter())
     unet.freeze_unet2d_params()
     critic = load_critic("video") if settings.critic else None
-    train("video", unet, VideoDenoiser(unet), draw, settings, critic, moving)
+    train("video", unet, VideoDenoiser(unet), draw, settings, critic)
     unet.save_motion_modules(str(runs_folder() / "denoiser_video" / "motion"))
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from einops import rearrange
 from omegaconf import DictConfig
+from safetensors.torch import load_file
 
 from codi.modalities.audio.mel import HOP, RATE, mel_picture
 from codi.modalities.audio.prompt import AudioPromptEncoder
@@ -43,6 +44,8 @@ def train_video(settings: DictConfig) -> None:
     image = ImagePromptEncoder.from_pretrained(runs_folder() / "prompt_image" / "final")
     model.stem.load_state_dict(image.stem.state_dict())
     model.stem.requires_grad_(False)
+    if settings.get("start"):
+        model.load_state_dict(load_file(settings.start), strict=False)
     times = (torch.arange(FRAMES, dtype=torch.float64) + 0.5) / FPS
 
     def encode(scenes: list[Scene], rng: np.random.Generator) -> torch.Tensor:

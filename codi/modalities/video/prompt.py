@@ -26,6 +26,7 @@ class VideoPromptEncoder(ModelMixin, ConfigMixin):
         self,
         widths: tuple[int, ...] = (3, 32, 64, 96, 128),
         map_width: int = 24,
+        layers: int = 3,
         size: int = 64,
         width: int = SHARED_WIDTH,
         tokens: int = SHARED_TOKENS,
@@ -37,7 +38,7 @@ class VideoPromptEncoder(ModelMixin, ConfigMixin):
         self.where = nn.Linear(map_width * (size // 8) ** 2, width)
         self.seconds = SecondsEmbedding(width)
         layer = nn.TransformerEncoderLayer(width, 4, 2 * width, 0.0, "gelu", batch_first=True, norm_first=True)
-        self.time = nn.TransformerEncoder(layer, 1, enable_nested_tensor=False)
+        self.time = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
         self.resampler = Resampler(width, width, tokens, layers=1)
 
     def forward(self, frames: torch.Tensor, times: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,67 @@
+"""The bridge stage: what it trains, and what it may ask."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from codi import CoDiPipeline
+from codi.training.bridges import certainty, draw_pair_levels, joint_pass
+from codi.types import ClipSpec, Tokens
+
+PAIR = ("video", "audio")
+
+
+@pytest.fixture
+def engines(bundle):
+    """Video and audio of the debug bundle, as the stage holds them: all frozen but what couples them."""
+    loaded = CoDiPipeline.from_pretrained(bundle, outputs=PAIR)
+    engines = {name: loaded.engine(name) for name in PAIR}
+    for engine in engines.values():
+        engine.denoiser.unet.requires_grad_(False)
+        engine.denoiser.port.bridge.requires_grad_(True)
+        engine.environment.requires_grad_(True)
+    return engines
+
+
+def _made(engines, levels, bridged=True):
+    torch.manual_seed(0)
+    clip = ClipSpec()
+    clean = {name: (torch.randn(2, *engine.latent_shape(clip)), engine.clock(clip)) for name, engine in engines.items()}
+    return joint_pass(engines, clean, Tokens(torch.zeros(2, 8, 256)), levels, bridged)
+
+
+def test_only_readers_and_environment_encoders_learn(engines):
+    levels = {name: torch.full((2,), 0.9) for name in PAIR}
+    torch.stack([made.error for made in _made(engines, levels).values()]).sum().backward()
+    for engine in engines.values():
+        moved = [p.grad is not None for p in engine.environment.parameters()]
+        assert all(moved) and any(p.grad is not None for p in engine.denoiser.port.bridge.parameters())
+        frozen = [p for p in engine.denoiser.unet.parameters() if not p.requires_grad]
+        assert frozen and all(p.grad is None for p in frozen)
+
+
+def test_a_clean_side_shows_but_is_not_made(engines):
+    levels = {"video": torch.zeros(2), "audio": torch.full((2,), 0.9)}
+    assert set(_made(engines, levels)) == {"audio"}
+    with torch.no_grad():
+        on, off = (_made(engines, levels, bridged)["audio"].estimate for bridged in (True, False))
+    assert not torch.allclose(on, off, atol=1e-4)
+
+
+def test_beside_a_clean_partner_all_is_known_else_as_much_as_the_noise_tells():
+    high, clean = torch.tensor([0.5, 0.99]), torch.zeros(2)
+    assert certainty({"video": high, "audio": high}, 0.96)["video"].tolist() == [1, 0]
+    sure = certainty({"video": high, "audio": clean}, 0.96)
+    assert sure["video"].tolist() == [1, 1] and sure["audio"].tolist() == [1, 1]
+
+
+def test_pairs_of_levels_are_mostly_the_same_sometimes_independent_sometimes_one_side_clean():
+    rng, kinds = np.random.default_rng(0), {"same": 0, "clean": 0, "apart": 0}
+    torch.manual_seed(0)
+    for _ in range(600):
+        one, two = draw_pair_levels(list(PAIR), 4, 8.0, rng).values()
+        clean = not one.any() or not two.any()
+        kinds["same" if torch.equal(one, two) else "clean" if clean else "apart"] += 1
+    assert abs(kinds["same"] - 300) < 50 and abs(kinds["apart"] - 180) < 40 and abs(kinds["clean"] - 120) < 35
