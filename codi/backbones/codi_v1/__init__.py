@@ -1,0 +1,1 @@
+"""The official CoDi release (i-Code-V3)."""
