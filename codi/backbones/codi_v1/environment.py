@@ -20,6 +20,7 @@ from torch import nn
 from torch.nn import functional
 
 from codi.backbones.codi_v1.layers import attend, transformer
+from codi.backbones.codi_v1.modes import OFFICIAL, checked
 from codi.backbones.codi_v1.temporal import TemporalLayer
 from codi.backbones.codi_v1.unet import Aside, Nothing, VectorBlock, through_tokens
 from codi.components import component
@@ -146,15 +147,17 @@ class Readers(ModelMixin, ConfigMixin):
     Args:
         sites: channels of each reader, by the rung that it follows.
         heads: attention heads; context: channels of environment tokens.
-        one_token: whether a reader sees one token at a time, as released (own-token mode).
+        mode: "official" or "partner" (see `modes`). In official mode a reader sees one token, its own output's, and its
+            cross-attention has no query and no key; in partner mode it sees a token of each of the others.
         spatial: whether hidden states have space; a vector is read as tokens.
     """
 
     @register_to_config
     def __init__(
-        self, sites: Mapping[str, int], heads: int = 8, context: int = 1280, one_token: bool = True, spatial: bool = True
+        self, sites: Mapping[str, int], heads: int = 8, context: int = 1280, mode: str = OFFICIAL, spatial: bool = True
     ) -> None:
         super().__init__()
+        one_token = checked(mode) == OFFICIAL
         self.readers = nn.ModuleDict(
             {site: transformer(channels, heads, context, one_token) for site, channels in sites.items()}
         )

@@ -7,7 +7,7 @@ Both are walked by `Trunk.forward`, which is where a clip's temporal layers and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -20,9 +20,8 @@ from torch import nn
 from torch.nn import functional
 
 from codi.backbones.codi_v1.layers import attend, to_one_token, transformer
+from codi.backbones.codi_v1.modes import OFFICIAL, checked
 from codi.components import component
-
-Block = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -114,18 +113,37 @@ class Trunk(ModelMixin, ConfigMixin):
     """The walk. Subclasses say what the blocks are."""
 
     levels: Levels
-    encoder: Callable[[], Iterator[Rung]]
-    middle: Callable[[], Iterator[Rung]]
-    decoder: Callable[[], Iterator[Rung]]
-    enter: Callable[[torch.Tensor], torch.Tensor]
-    leave: Callable[[torch.Tensor], torch.Tensor]
-    embedding: nn.Module
+
+    @property
+    def time_embedding(self) -> nn.Module:
+        """Sinusoids of the timestep -> [batch, 4 * width]."""
+        raise NotImplementedError
+
+    def enter(self, latent: torch.Tensor) -> torch.Tensor:
+        """Latent -> hidden."""
+        raise NotImplementedError
+
+    def encoder(self) -> Iterator[Rung]:
+        """Rungs of the encoder, each of which leaves a skip."""
+        raise NotImplementedError
+
+    def middle(self) -> Iterator[Rung]:
+        """Rungs of the middle."""
+        raise NotImplementedError
+
+    def decoder(self) -> Iterator[Rung]:
+        """Rungs of the decoder, each of which takes a skip."""
+        raise NotImplementedError
+
+    def leave(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Hidden -> noise."""
+        raise NotImplementedError
 
     def embed(self, time: torch.Tensor) -> torch.Tensor:
         """Timesteps [batch], 0 to 999 -> [batch, 4 * width]."""
         width = self.levels.widths[0] // self.config.channel_mult[0]
         waves = get_timestep_embedding(time, width, flip_sin_to_cos=True, downscale_freq_shift=0)
-        return self.embedding(waves.to(self.dtype))
+        return self.time_embedding(waves.to(self.dtype))
 
     def attend(self, attention: Any, hidden: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
         """A transformer over the positions of the hidden state."""
@@ -137,7 +155,6 @@ class Trunk(ModelMixin, ConfigMixin):
         embedded: torch.Tensor,
         context: torch.Tensor,
         aside: Aside | None = None,
-        aliased_skip: bool = True,
     ) -> torch.Tensor:
         """Predict the noise.
 
@@ -146,9 +163,6 @@ class Trunk(ModelMixin, ConfigMixin):
             embedded: [batch * frames, 4 * width] from `embed`.
             context: [batch, tokens, context] the prompt.
             aside: temporal layers and readers.
-            aliased_skip: the release keeps its skips in the list that it goes on writing to, so that the middle
-                overwrites the last of them and the first decoder block gets cat(middle, middle). True copies that;
-                False is the UNet of the paper.
 
         Returns:
             The noise, of the latent's shape.
@@ -161,7 +175,9 @@ class Trunk(ModelMixin, ConfigMixin):
             skips.append(hidden)
         for rung in self.middle():
             hidden = self._climb(rung, hidden, embedded, context, aside)
-        if aliased_skip:
+        if self.config.mode == OFFICIAL:
+            # The release keeps its skips in the list that it goes on writing to: the middle overwrites the last of
+            # them, and the first decoder block gets cat(middle, middle). Partner mode has the UNet of the paper.
             skips[-1] = hidden
         for rung in self.decoder():
             hidden = torch.cat([hidden, skips.pop()], dim=1)
@@ -189,6 +205,7 @@ class PictureUNet(Trunk):
         heads: attention heads, the same at every level.
         context: channels of the prompt.
         one_token: the prompt is one token, so that the dead projections of its cross-attention are left out.
+        mode: "official" or "partner" (see `modes`); here it decides the last skip.
     """
 
     @register_to_config
@@ -202,8 +219,10 @@ class PictureUNet(Trunk):
         heads: int = 8,
         context: int = 768,
         one_token: bool = True,
+        mode: str = OFFICIAL,
     ) -> None:
         super().__init__()
+        checked(mode)
         self.levels = Levels([width * mult for mult in channel_mult], list(blocks), list(attention))
         kinds = [("CrossAttn" if attended else "") for attended in attention]
         self.base = UNet2DConditionModel(
@@ -221,19 +240,19 @@ class PictureUNet(Trunk):
             to_one_token(self.base)
 
     @property
-    def embedding(self) -> nn.Module:  # type: ignore[override]
-        """Time embedding."""
+    def time_embedding(self) -> nn.Module:
+        """The base's."""
         return self.base.time_embedding
 
-    def enter(self, latent: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+    def enter(self, latent: torch.Tensor) -> torch.Tensor:
         """Latent -> hidden."""
         return self.base.conv_in(latent)
 
-    def leave(self, hidden: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+    def leave(self, hidden: torch.Tensor) -> torch.Tensor:
         """Hidden -> noise."""
         return self.base.conv_out(functional.silu(self.base.conv_norm_out(hidden)))
 
-    def encoder(self) -> Iterator[Rung]:  # type: ignore[override]
+    def encoder(self) -> Iterator[Rung]:
         """Rungs of the encoder."""
         for site, level, block in self.levels.encoder():
             down = self.base.down_blocks[level]
@@ -243,13 +262,13 @@ class PictureUNet(Trunk):
                 attention = down.attentions[block] if self.levels.attention[level] else None
                 yield Rung(site, down.resnets[block], attention)
 
-    def middle(self) -> Iterator[Rung]:  # type: ignore[override]
+    def middle(self) -> Iterator[Rung]:
         """Rungs of the middle."""
         middle = self.base.mid_block
         yield Rung("middle_0", middle.resnets[0], middle.attentions[0])
         yield Rung("middle_2", middle.resnets[1])
 
-    def decoder(self) -> Iterator[Rung]:  # type: ignore[override]
+    def decoder(self) -> Iterator[Rung]:
         """Rungs of the decoder."""
         for site, level, block in self.levels.decoder():
             up = self.base.up_blocks[len(self.levels.blocks) - 1 - level]
@@ -279,7 +298,7 @@ class TextUNet(Trunk):
 
     Args:
         channels: of the latent, a vector.
-        width, channel_mult, blocks, attention, heads, context, one_token: as of `PictureUNet`.
+        width, channel_mult, blocks, attention, heads, context, one_token, mode: as of `PictureUNet`.
         tokens: positions that the vector has in attention, of each level.
     """
 
@@ -295,8 +314,10 @@ class TextUNet(Trunk):
         heads: int = 8,
         context: int = 768,
         one_token: bool = True,
+        mode: str = OFFICIAL,
     ) -> None:
         super().__init__()
+        checked(mode)
         self.levels = Levels([width * mult for mult in channel_mult], list(blocks), list(attention))
         sizes = [wide * long for wide, long in zip(self.levels.widths, tokens, strict=True)]
         embedded = 4 * width
@@ -324,15 +345,20 @@ class TextUNet(Trunk):
         self.norm_out = nn.GroupNorm(32, self.levels.widths[0], eps=1e-5)
         self.conv_out = nn.Linear(size, channels)
 
+    @property
+    def time_embedding(self) -> nn.Module:
+        """Its own."""
+        return self.embedding
+
     def attend(self, attention: Any, hidden: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
         """The vector as tokens, through a transformer."""
         return through_tokens(attention, hidden, context)
 
-    def enter(self, latent: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+    def enter(self, latent: torch.Tensor) -> torch.Tensor:
         """Latent [batch, channels] -> hidden."""
         return self.conv_in(latent)
 
-    def leave(self, hidden: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+    def leave(self, hidden: torch.Tensor) -> torch.Tensor:
         """Hidden -> noise."""
         normed = self.norm_out(hidden.unflatten(1, (self.levels.widths[0], -1)))
         return self.conv_out(functional.silu(normed).flatten(1))
@@ -342,15 +368,15 @@ class TextUNet(Trunk):
             site, *(table[site] if site in table else None for table in (self.residuals, self.prompted, self.resampled))
         )
 
-    def encoder(self) -> Iterator[Rung]:  # type: ignore[override]
+    def encoder(self) -> Iterator[Rung]:
         """Rungs of the encoder."""
         return (self._rung(site) for site, _, _ in self.levels.encoder())
 
-    def middle(self) -> Iterator[Rung]:  # type: ignore[override]
+    def middle(self) -> Iterator[Rung]:
         """Rungs of the middle."""
         return (self._rung(site) for site in ("middle_0", "middle_2"))
 
-    def decoder(self) -> Iterator[Rung]:  # type: ignore[override]
+    def decoder(self) -> Iterator[Rung]:
         """Rungs of the decoder."""
         return (self._rung(site) for site, _, _ in self.levels.decoder())
 
