@@ -74,6 +74,11 @@ def _checked(folder: Path) -> Path:
     return folder
 
 
+def pipeline_name(folder: Path) -> str:
+    """The class that the index of a bundle names."""
+    return str(json.loads((folder / _INDEX).read_text("utf-8"))["_class_name"])
+
+
 def bundle_hash(folder: Path) -> str:
     """SHA-256 of the bundle's manifest of hashes, or of its index where it has no manifest."""
     manifest = folder / "manifest.json"

@@ -153,7 +153,7 @@ def clap_config(given: Config, state: State) -> ClapAudioConfig:
     """HTSAT's configuration."""
     width, depths = _HTSAT[given.get("amodel", "HTSAT-large")]
     branch = "model.audio_branch."
-    width = side(state, f"{branch}patch_embed.proj.weight", 0, width)
+    width = side(state, f"{branch}patch_embed.proj.weight", 0, given.get("width", width))
     return ClapAudioConfig(
         hidden_size=width * 2 ** (len(depths) - 1),
         patch_embeds_hidden_size=width,
