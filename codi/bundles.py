@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import struct
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ class Component:
     """One weight file of a bundle.
 
     Attributes:
-        name: path inside the bundle.
+        name: path inside the bundle; its first folder is the part.
         parameters: how many numbers its tensors hold.
         size: bytes on disk.
     """
@@ -33,18 +34,32 @@ class Component:
     parameters: int
     size: int
 
+    @property
+    def part(self) -> str:
+        """The component of the pipeline that it belongs to."""
+        return Path(self.name).parts[0]
+
+
+FETCHED = {"codi-v1": "fetch it with `codi pull codi-v1`, or convert its files with `codi convert codi-v1`"}
+"""Bundles that are not shipped, by name, and how to get them."""
+
 
 def shipped() -> tuple[Path, ...]:
-    """The folders that hold shipped bundles: of a source checkout, of an installed wheel."""
+    """The folders that hold bundles by name: of a source checkout, of an installed wheel, of what was fetched."""
     package = Path(__file__).resolve().parent
-    return package.parent / "checkpoints", package / "_bundle"
+    return package.parent / "checkpoints", package / "_bundle", fetched_folder()
+
+
+def fetched_folder() -> Path:
+    """Where `codi pull` puts bundles: $CODI_BUNDLES, or the user's cache folder."""
+    return Path(os.environ.get("CODI_BUNDLES") or Path.home() / ".cache" / "codi" / "bundles")
 
 
 def find_bundle(name: str) -> Path:
     """The folder of a bundle.
 
     Args:
-        name: a shipped bundle ("codi-mini") or a folder. Nothing is fetched from the network.
+        name: a shipped bundle ("codi-mini"), a fetched one or a folder. Nothing is fetched from the network.
 
     Raises:
         InputError: there is no such bundle.
@@ -54,6 +69,8 @@ def find_bundle(name: str) -> Path:
             return _checked(folder)
     if Path(name).is_dir():
         raise InputError(name or "--model", f"is a folder without {_INDEX}", _REMEDY)
+    if name in FETCHED:
+        raise InputError(name, "is not here yet", FETCHED[name])
     if re.fullmatch(r"[\w.-]+/[\w.-]+", name):
         raise InputError(name, "is no folder, and hub ids are not fetched", f"fetch it first, then {_REMEDY}")
     raise InputError(name or "--model", "is no bundle", _REMEDY)
