@@ -66,7 +66,7 @@ class Environment(Protocol):
 
     reads_latent: bool
 
-    def __call__(self, seen: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+    def __call__(self, seen: Any, level: torch.Tensor) -> torch.Tensor:
         """The latent or the features, at levels [batch] -> tokens [batch, tokens, width]."""
         ...
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -102,6 +102,10 @@ class CoDiPipeline(DiffusionPipeline):
         joint = len({*stands, *makes}) > 1
         return found | {part for name in makes if joint for part in table[name].joins}
 
+    @classmethod
+    def check_parts(cls, folder: Path, needed: Collection[str]) -> None:
+        """Refuse a request for parts that a bundle does not have; codi-mini's may be missing, bridges for one."""
+
     @property
     def guidance(self) -> Guidance:
         """The scales where a call names none."""
@@ -143,6 +147,7 @@ class CoDiPipeline(DiffusionPipeline):
         check_bundle(folder)
         if not (inputs is None and given is None and outputs is None):
             needed = cls.needed(inputs or (), given or (), outputs or ())
+            cls.check_parts(folder, needed)
             options = {name: None for name in component_names(cls.modalities()) if name not in needed} | options
         options.setdefault("dtype", torch.float32)
         pipe: CoDiPipeline = super().from_pretrained(str(folder), **options)

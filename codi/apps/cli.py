@@ -141,7 +141,9 @@ def info(
     if inputs or given or outputs:
         from codi.apps.request import needed
 
-        chosen = needed(folder, *([arguments.check_modality(n) for n in names or []] for names in (inputs, given, outputs)))
+        chosen = needed(
+            folder, *([arguments.check_modality(n) for n in names or []] for names in (inputs, given, outputs))
+        )
         parts = [part for part in parts if part.part in chosen]
     width = max((len(part.name) for part in parts), default=5)
     for part in parts:

@@ -109,7 +109,7 @@ def run(request: Request, bundle: Path, threads: int | None = None) -> Any:
 
 @contextmanager
 def plain_warnings() -> Iterator[None]:
-    """codi's own warnings as one line each, without the place in the code that other warnings keep."""
+    """Codi's own warnings as one line each, without the place in the code that other warnings keep."""
     former = warnings.showwarning
 
     def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
@@ -127,9 +127,7 @@ def plain_warnings() -> Iterator[None]:
             warnings.showwarning = former
 
 
-def needed(
-    bundle: Path, inputs: Sequence[str], given: Sequence[str], outputs: Sequence[str]
-) -> set[str]:
+def needed(bundle: Path, inputs: Sequence[str], given: Sequence[str], outputs: Sequence[str]) -> set[str]:
     """The components of a bundle that a request would load."""
     from codi.pipeline import pipeline_class
 

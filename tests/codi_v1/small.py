@@ -1,4 +1,4 @@
-"""A codi-v1 bundle of a few million random numbers, with everything a converted one has, and the release's files of it."""
+"""The release's files at a small width, random, with the quirks of the published ones."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from codi.backbones.codi_v1.build import PARTS, recipes
-from codi.backbones.codi_v1.release import FILES, PREFIXES
 from codi.backbones.codi_v1.names import official
+from codi.backbones.codi_v1.release import FILES, PREFIXES
 
 UNET = {
     "model_channels": 64,

@@ -2,8 +2,8 @@
 
     python tests/parity/check.py tests/parity/codi_v1 --seed 0
 
-A folder holds `config.json`, for each part a key table `<part>.keys.tsv`, its constant buffers, and inputs and outputs of
-the official modules at random weights (`<part>.io.safetensors`). Weights are drawn anew from the key table: tensor by
+A folder holds `config.json`, for each part a key table `<part>.keys.tsv`, its constant buffers, and inputs and outputs
+of the official modules at random weights (`<part>.io.safetensors`). Weights are drawn anew from the key table: tensor by
 tensor by numpy's frozen legacy generator, seeded by the CRC of "seed:source", rounded to half precision.
 
 An error is the largest absolute difference over the standard deviation of the reference.
@@ -18,6 +18,7 @@ import json
 import sys
 import zlib
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -37,18 +38,24 @@ Tensors = dict[str, torch.Tensor]
 Errors = Iterator[tuple[str, float]]
 
 
-def weights(folder: Path, part: str, seed: int) -> Tensors:
-    """A state dict under official names, float32."""
+@cache
+def drawn(folder: Path, part: str, seed: int) -> Tensors:
+    """A state dict under official names, float32; shared, not to be changed."""
     constants = folder / f"{part}.buffers.safetensors"
     state = load_file(constants) if constants.exists() else {}
     with (folder / f"{part}.keys.tsv").open(newline="") as table:
         for row in csv.DictReader(table, delimiter="\t"):
             if row["std"]:
                 generator = np.random.RandomState(zlib.crc32(f"{seed}:{row['source']}".encode()))
-                drawn = generator.standard_normal(ast.literal_eval(row["shape"]))
-                value = np.asarray(float(row["mean"]) + float(row["std"]) * drawn, np.float16)
+                noise = generator.standard_normal(ast.literal_eval(row["shape"]))
+                value = np.asarray(float(row["mean"]) + float(row["std"]) * noise, np.float16)
                 state[row["key"]] = torch.from_numpy(value.astype(np.float32))
     return state
+
+
+def weights(folder: Path, part: str, seed: int) -> Tensors:
+    """A copy of that state dict, which shares its tensors."""
+    return dict(drawn(folder, part, seed))
 
 
 def error(made: torch.Tensor, wanted: torch.Tensor) -> float:

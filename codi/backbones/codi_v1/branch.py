@@ -77,9 +77,7 @@ class Branch:
             Of the latent's shape.
         """
         folded, frames = self._fold(latent)
-        noise = self.unet(
-            folded, self._embed(time, frames), context, Beside(frames, self.layers, self.readers, tokens)
-        )
+        noise = self.unet(folded, self._embed(time, frames), context, Beside(frames, self.layers, self.readers, tokens))
         return noise if self.layers is None else rearrange(noise, "(b t) c h w -> b c t h w", t=frames)
 
     def _fold(self, latent: torch.Tensor) -> tuple[torch.Tensor, int]:

@@ -43,9 +43,7 @@ class Built:
         return self.modules[name]
 
 
-def recipes(
-    part: str, config: Config, state: State, one_token: bool = True, mode: str = OFFICIAL
-) -> dict[str, Recipe]:
+def recipes(part: str, config: Config, state: State, one_token: bool = True, mode: str = OFFICIAL) -> dict[str, Recipe]:
     """How each component of a part is made.
 
     Raises:
@@ -61,9 +59,7 @@ def recipes(
         raise InputError(f"the configuration of {part}", f"lacks {error}", "give the release's") from error
 
 
-def from_official(
-    part: str, config: Config, state: State, *, one_token: bool = False, mode: str = OFFICIAL
-) -> Built:
+def from_official(part: str, config: Config, state: State, *, one_token: bool = False, mode: str = OFFICIAL) -> Built:
     """Build a part of the release.
 
     Args:

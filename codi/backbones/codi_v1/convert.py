@@ -23,7 +23,7 @@ from codi.backbones.codi_v1.modalities import modalities
 from codi.backbones.codi_v1.modes import OFFICIAL, checked
 from codi.backbones.codi_v1.names import official
 from codi.backbones.codi_v1.official import Recipe, Report, State, left, load
-from codi.backbones.codi_v1.release import CONFIG, FILES, PREFIXES, SCHEDULE, TOKENIZERS
+from codi.backbones.codi_v1.release import BRINGS, CONFIG, FILES, PREFIXES, SCHEDULE, TOKENIZERS
 from codi.backbones.codi_v1.scheduler import scheduler
 from codi.backbones.codi_v1.tokenizers import load_tokenizer, tokenizer_folder
 from codi.manifest import write_manifest
@@ -104,7 +104,9 @@ def fresh_folder(target: Path) -> Iterator[Path]:
         yield stage
         stage.rename(target)
     except OSError as error:
-        raise InputError(str(target), f"cannot be written ({error.strerror or error})", "give another folder") from error
+        raise InputError(
+            str(target), f"cannot be written ({error.strerror or error})", "give another folder"
+        ) from error
     finally:
         shutil.rmtree(stage, ignore_errors=True)
 
@@ -263,7 +265,7 @@ class _Converter:
 
     def _missing(self, lost: list[str]) -> Iterator[str]:
         for file in FILES:
-            absent = [name for name in brought(file) if name not in self.index]
+            absent = [name for name in BRINGS[file] if name not in self.index]
             if absent:
                 yield f"missing: {', '.join(absent)}; {file} brings them"
         for name in lost:
@@ -277,44 +279,38 @@ class _Converter:
             sites = sorted({name.rsplit(".out_layers", 1)[0] for name in self.identity})
             yield f"not in the files and made the identity: {', '.join(sites)}"
         for file, names in self.files.twice.items():
-            yield f"{len(names)} keys of {file} stand in a later file too, which counts, as in the release"
+            count = sum(not name.startswith(SCHEDULE) for name in names)
+            if not count:
+                continue
+            yield f"{count} keys of {file} stand in a later file too, which counts, as in the release"
         groups: dict[str, list[str]] = {}
         for name in self.unknown:
-            groups.setdefault(".".join(str(name).split(".")[:2]), []).append(str(name))
+            groups.setdefault(group_of(str(name)), []).append(str(name))
         for group, names in sorted(groups.items()):
-            yield f"unknown and left out: {group}, {len(names)} keys, first {sorted(names)[0]}"
+            more = ", ..." if len(names) > 3 else ""
+            yield f"unknown and left out: {group}, {len(names)} keys: {', '.join(sorted(names)[:3])}{more}"
 
 
-def load_whole(
-    name: str, recipe: Recipe, state: State, report: Report, taken: set[str], prefix: str
-) -> nn.Module:
+def group_of(name: str) -> str:
+    """What an unknown key is counted under: its first part, its first two where there are more."""
+    parts = name.split(".")
+    return ".".join(parts[: 1 if len(parts) <= 2 else 2])
+
+
+def load_whole(name: str, recipe: Recipe, state: State, report: Report, taken: set[str], prefix: str) -> nn.Module:
     """A component of which every tensor is there.
 
     Raises:
-        InputError: some are not.
+        InputError: some are not, or one has another shape.
     """
     before = len(report.missing)
-    module = load(recipe, state, report, taken)
+    try:
+        module = load(recipe, state, report, taken)
+    except InputError as error:
+        raise InputError(prefix + error.name, error.problem, error.remedy) from error
     absent = report.missing[before:]
     if absent:
         raise InputError(
             f"{name}", f"lacks {len(absent)} tensors, first {prefix}{absent[0]}", "get the published file anew"
         )
     return module
-
-
-def brought(file: str) -> list[str]:
-    """The components that a file brings at full size."""
-    table = {
-        "CoDi_text_diffuser.pth": ("text_denoiser", "text_environment", "text_readers"),
-        "CoDi_audio_diffuser_m.pth": ("audio_denoiser", "audio_environment", "audio_readers"),
-        "CoDi_video_diffuser_8frames.pth": (
-            "image_denoiser",
-            "image_environment",
-            "image_readers",
-            "video_frames",
-            "video_environment_frames",
-        ),
-    }
-    encoders = ("picture_autoencoder", "mel_autoencoder", "audio_vocoder", "clip_text", "clip_vision", "clip_frames")
-    return list(table.get(file, (*encoders, "clap", "optimus_encoder", "optimus_decoder")))

@@ -30,7 +30,6 @@ from transformers import (
 from codi.backbones.codi_v1.temporal import TokenTemporalLayer
 from codi.components import component
 
-
 RATE, HOP = 16_000, 160
 """Samples a second of the sounds that go in and out, and samples of a mel frame."""
 
@@ -153,7 +152,7 @@ class OptimusEncoder(ModelMixin, ConfigMixin):
     """
 
     @register_to_config
-    def __init__(  # noqa: PLR0913
+    def __init__(
         self,
         vocabulary: int = 28996,
         hidden: int = 768,
@@ -199,7 +198,7 @@ class OptimusDecoder(ModelMixin, ConfigMixin):
     """
 
     @register_to_config
-    def __init__(  # noqa: PLR0913
+    def __init__(
         self,
         vocabulary: int = 50260,
         hidden: int = 768,
@@ -219,9 +218,7 @@ class OptimusDecoder(ModelMixin, ConfigMixin):
 
     def memories(self, latent: torch.Tensor) -> DynamicCache:
         """The cache that a sentence starts from: one slot a layer, [batch, latent] -> key = value."""
-        slots = rearrange(
-            self.memory(latent), "b (l h c) -> l b h 1 c", l=self.config.layers, h=self.config.heads
-        )
+        slots = rearrange(self.memory(latent), "b (l h c) -> l b h 1 c", l=self.config.layers, h=self.config.heads)
         cache_ = DynamicCache()
         for layer, slot in enumerate(slots):
             cache_.update(slot, slot, layer)

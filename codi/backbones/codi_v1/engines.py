@@ -141,26 +141,10 @@ class TextEngine(_Engine):
         return " ".join(word for k, word in enumerate(words) if k == 0 or word != words[k - 1])
 
 
-class ImageEngine(_Engine):
-    """Pictures: CLIP reads them; latents are an eighth of the size."""
+class _PictureEngine(_Engine):
+    """What images and clips share."""
 
-    name = "image"
-    nothing = np.full((8, 8, 3), GREY, np.uint8)
-
-    def prompt(self, media: Sequence[Image]) -> torch.Tensor:
-        """Pictures -> [batch, 1, channels]."""
-        model = self.parts["clip_vision"]
-        return picture_token(model, clip_pixels(media, model.config.image_size).to(**self._like("clip_vision")))
-
-    def encode(self, media: Image, clip: ClipSpec) -> torch.Tensor:
-        """A picture -> [1, channels, size / 8, size / 8]."""
-        return self._encoded([media], clip)
-
-    def decode(self, latent: torch.Tensor, clip: ClipSpec) -> list[Image]:
-        """Latents -> pictures, uint8."""
-        return list(self._decoded(latent))
-
-    def latent_shape(self, clip: ClipSpec) -> tuple[int, ...]:
+    def _side(self, clip: ClipSpec) -> tuple[int, int, int]:
         """(channels, size / 8, size / 8).
 
         Raises:
@@ -185,15 +169,41 @@ class ImageEngine(_Engine):
         return to_pictures(model.decode(latent / model.config.scaling_factor).sample)
 
 
-class VideoEngine(ImageEngine):
+class ImageEngine(_PictureEngine):
+    """Pictures: CLIP reads them; latents are an eighth of the size."""
+
+    name = "image"
+    nothing = np.full((8, 8, 3), GREY, np.uint8)
+
+    def prompt(self, media: Sequence[Image]) -> torch.Tensor:
+        """Pictures -> [batch, 1, channels]."""
+        model = self.parts["clip_vision"]
+        return picture_token(model, clip_pixels(media, model.config.image_size).to(**self._like("clip_vision")))
+
+    def encode(self, media: Image, clip: ClipSpec) -> torch.Tensor:
+        """A picture -> [1, channels, size / 8, size / 8]."""
+        return self._encoded([media], clip)
+
+    def decode(self, latent: torch.Tensor, clip: ClipSpec) -> list[Image]:
+        """Latents -> pictures, uint8."""
+        return list(self._decoded(latent))
+
+    def latent_shape(self, clip: ClipSpec) -> tuple[int, ...]:
+        """(channels, size / 8, size / 8).
+
+        Raises:
+            InputError: a size that the UNet cannot halve on each level.
+        """
+        return self._side(clip)
+
+
+class VideoEngine(_PictureEngine):
     """Clips: CLIP with temporal layers reads them; latents are the image's, frame by frame."""
 
     name = "video"
     seconds = 2.0
 
-    def __init__(self, parts: Mapping[str, Any]) -> None:
-        super().__init__(parts)
-        self.nothing = Video(np.full((1, 8, 8, 3), GREY, np.uint8), 4.0)
+    nothing = Video(np.full((1, 8, 8, 3), GREY, np.uint8), 4.0)
 
     def prompt(self, media: Sequence[Video]) -> torch.Tensor:
         """Clips -> [batch, 1, channels], from up to 8 frames spread over them."""
@@ -222,7 +232,7 @@ class VideoEngine(ImageEngine):
         Raises:
             InputError: more frames than the temporal layers have positions, or a size as of a picture.
         """
-        channels, height, width = super().latent_shape(clip)
+        channels, height, width = self._side(clip)
         asked = f"{clip.duration:g} s at {clip.fps:g} frames a second"
         if clip.frames > MAX_FRAMES:
             raise InputError(
@@ -235,6 +245,10 @@ class VideoEngine(ImageEngine):
                 stacklevel=2,
             )
         return (channels, clip.frames, height, width)
+
+
+BANDS = 64
+"""Mel bands of the front end."""
 
 
 class AudioEngine(_Engine):
@@ -264,10 +278,13 @@ class AudioEngine(_Engine):
 
     def latent_shape(self, clip: ClipSpec) -> tuple[int, ...]:
         """(channels, time, bands): rows of 40 ms, up to a length that the UNet can halve on each level."""
-        unet, unit = self.parts["audio_denoiser"].config, 2 ** (len(self.parts["audio_denoiser"].config.channel_mult) - 1)
+        unet, unit = (
+            self.parts["audio_denoiser"].config,
+            2 ** (len(self.parts["audio_denoiser"].config.channel_mult) - 1),
+        )
         if clip.duration > TRAINED_SECONDS:
             warnings.warn(
-                f"duration {clip.duration:g} s: codi-v1's sounds were trained at {TRAINED_SECONDS} s; expect less of it",
+                f"duration {clip.duration:g} s: codi-v1 was trained at {TRAINED_SECONDS} s; expect less of it",
                 CodiWarning,
                 stacklevel=2,
             )
@@ -276,10 +293,6 @@ class AudioEngine(_Engine):
 
     def _factor(self) -> int:
         return int(2 ** (len(self.parts["mel_autoencoder"].config.block_out_channels) - 1))
-
-
-BANDS = 64
-"""Mel bands of the front end."""
 
 
 def mono(sound: Audio) -> torch.Tensor:

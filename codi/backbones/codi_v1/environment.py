@@ -1,7 +1,9 @@
 """Environment encoders and readers: how CoDi's outputs are meant to see each other.
 
-    environment encoder : a noisy latent and its timestep -> ONE token of unit norm (CoDi, Tang et al. 2023, section 3.3, V)
+    environment encoder : a noisy latent and its timestep -> ONE token of unit norm
     readers             : transformers between a denoiser's blocks whose context is such tokens
+
+They are V and the cross-attention to it of CoDi (Tang et al. 2023, section 3.3).
 
 A modality without space (text) has vector blocks where the others have convolutions.
 """
@@ -104,7 +106,7 @@ class VectorEnvironment(ModelMixin, ConfigMixin):
     """
 
     @register_to_config
-    def __init__(  # noqa: PLR0913
+    def __init__(
         self,
         channels: int = 768,
         width: int = 160,
@@ -119,7 +121,9 @@ class VectorEnvironment(ModelMixin, ConfigMixin):
         self.steps = nn.ModuleDict()
         sizes = [wide * long for wide, long in zip(widths, tokens, strict=True)]
         for index, size in enumerate(stages(sizes, blocks), start=1):
-            self.steps[f"environment_{index}"] = nn.Linear(now, now) if size is None else VectorBlock(now, size, 8 * width)
+            self.steps[f"environment_{index}"] = (
+                nn.Linear(now, now) if size is None else VectorBlock(now, size, 8 * width)
+            )
             now = now if size is None else size
         self.norm_out = nn.GroupNorm(32, widths[-1], eps=1e-5)
         self.conv_out = nn.Linear(now, out_channels)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from diffusers.models.attention import BasicTransformerBlock
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from torch import nn
 from torch.utils.weak import WeakTensorKeyDictionary
@@ -57,10 +58,10 @@ def transformer(channels: int, heads: int, context: int, one_token: bool) -> Tra
 
 def to_one_token(model: nn.Module) -> Any:
     """Put OneTokenAttention at every cross-attention below a module, and drop the norms before them."""
-    for module in model.modules():
-        attention = getattr(module, "attn2", None)
-        if isinstance(attention, nn.Module):
-            module.attn2 = OneTokenAttention(attention.to_v.in_features, attention.to_v.out_features)
+    for module in list(model.modules()):
+        if isinstance(module, BasicTransformerBlock):
+            value = module.attn2.to_v
+            module.attn2 = OneTokenAttention(value.in_features, value.out_features)
             module.norm2 = nn.Identity()
     return model
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import torch
 from diffusers import AutoencoderKL
 from transformers import (
     ClapAudioConfig,
@@ -100,7 +99,9 @@ def vocoder(given: Config, state: State) -> Recipe:
                 upsample_rates=list(rates),
                 upsample_kernel_sizes=[side(state, f"vocoder.ups.{k}.weight", 2, full[k]) for k in range(len(rates))],
                 resblock_kernel_sizes=list(kernels),
-                resblock_dilation_sizes=[list(d) for d in given.get("resblock_dilation_sizes", [[1, 3, 5]] * len(kernels))],
+                resblock_dilation_sizes=[
+                    list(d) for d in given.get("resblock_dilation_sizes", [[1, 3, 5]] * len(kernels))
+                ],
                 normalize_before=False,
             )
         )
@@ -121,11 +122,11 @@ def clip(config: Config, state: State) -> dict[str, Recipe]:
     layer = "vision_model.encoder.layers.0.temporal_self_attn."
     width = vision["hidden_size"]
     layers = range(vision["num_hidden_layers"])
-    rules = [
-        Rule(f"layers.{k}.", f"vision_model.encoder.layers.{k}.temporal_self_attn.", FRAMES) for k in layers
-    ]
+    rules = [Rule(f"layers.{k}.", f"vision_model.encoder.layers.{k}.temporal_self_attn.", FRAMES) for k in layers]
     return {
-        "clip_text": Recipe(lambda: CLIPTextModelWithProjection(CLIPTextConfig(**{**text, **_POOL_AT_LARGEST})), [Rule("", "")]),
+        "clip_text": Recipe(
+            lambda: CLIPTextModelWithProjection(CLIPTextConfig(**{**text, **_POOL_AT_LARGEST})), [Rule("", "")]
+        ),
         "clip_vision": Recipe(lambda: CLIPVisionModelWithProjection(CLIPVisionConfig(**vision)), [Rule("", "")]),
         "clip_frames": Recipe(
             lambda: ClipFrames(

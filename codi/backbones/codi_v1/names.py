@@ -6,7 +6,7 @@ The release names blocks by their place in flat lists (`input_blocks.4.1`) and l
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from codi.backbones.codi_v1.unet import Levels
@@ -34,7 +34,7 @@ class Rule:
         return self.theirs + rest
 
 
-def official(key: str, rules: list[Rule]) -> str:
+def official(key: str, rules: Sequence[Rule]) -> str:
     """The release's name of our key: by the longest prefix that fits."""
     return max((rule for rule in rules if key.startswith(rule.ours)), key=lambda rule: len(rule.ours)).official(key)
 
@@ -71,7 +71,12 @@ FRAMES = {
 def flat(site: str) -> str:
     """`encoder_4` -> `input_blocks.4`, and so on."""
     kind, index = site.split("_")
-    lists = {"encoder": "input_blocks", "middle": "middle_block", "decoder": "output_blocks", "environment": "connecters_out"}
+    lists = {
+        "encoder": "input_blocks",
+        "middle": "middle_block",
+        "decoder": "output_blocks",
+        "environment": "connecters_out",
+    }
     return f"{lists[kind]}.{index}."
 
 
@@ -93,7 +98,7 @@ def reader_prefix(site: str) -> str:
 
 
 def picture_rules(name: str, levels: Levels, clips: bool) -> list[Rule]:
-    """A PictureUNet's keys below the release's `unet_<name>.`; `clips`: residual blocks share lists with temporal layers."""
+    """A PictureUNet's keys; with `clips`, its residual blocks share lists with temporal layers."""
     theirs = f"unet_{name}."
     rules = [
         Rule("base.time_embedding.", f"{theirs}time_embed.", {"linear_1": "0", "linear_2": "2"}),
@@ -135,7 +140,7 @@ def text_rules(name: str, levels: Levels) -> list[Rule]:
         Rule("prompted.middle_0.", f"{theirs}middle_block.1."),
         Rule("residuals.middle_2.", f"{theirs}middle_block.2.", VECTOR_BLOCK),
     ]
-    for site, level, block in levels.encoder():
+    for site, _, _ in levels.encoder():
         rules.append(Rule(f"residuals.{site}.", f"{theirs}{flat(site)}0.", VECTOR_BLOCK))
         rules.append(Rule(f"prompted.{site}.", f"{theirs}{flat(site)}1."))
         rules.append(Rule(f"resampled.{site}.", f"{theirs}{flat(site)}0."))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 
 from codi.backbones.codi_v1.modalities import modalities
 from codi.backbones.codi_v1.modes import OFFICIAL
+from codi.backbones.codi_v1.release import BRINGS, TOKENIZERS
 from codi.guidance import Guidance, Term
 from codi.modality import Modality
 from codi.pipeline import CoDiPipeline, component_names, component_signature
@@ -64,6 +67,22 @@ class CoDiV1Pipeline(CoDiPipeline):
     def modalities(cls) -> Mapping[str, Modality]:
         """Those of the bundle."""
         return modalities()
+
+    @classmethod
+    def check_parts(cls, folder: Path, needed: Collection[str]) -> None:
+        """Refuse a request for parts that were not converted.
+
+        Raises:
+            InputError: names the file that brings the first of them.
+        """
+        index = json.loads((folder / "model_index.json").read_text("utf-8"))
+        for name in sorted(needed):
+            if not (index.get(name) or [None])[0]:
+                file = next((file for file, names in BRINGS.items() if name in names), None)
+                remedy = (
+                    f"convert {file} too" if file else f"convert with the vocabulary of {TOKENIZERS.get(name, name)}"
+                )
+                raise InputError(str(folder), f"has no {name}", remedy)
 
     @classmethod
     def prompting(cls, inputs: Sequence[str]) -> tuple[str, ...]:

@@ -23,7 +23,31 @@ FILES: dict[str, tuple[str, ...]] = {
     "CoDi_audio_diffuser_m.pth": ("model.diffusion_model.unet_audio.",),
     "CoDi_video_diffuser_8frames.pth": ("model.diffusion_model.unet_image.",),
 }
-"""By file, what it brings, in the order in which the release loads them: a key that two files hold is the last one's."""
+"""By file, what it brings, in the order in which the release loads them: of a key in two files, the last counts."""
+
+BRINGS: dict[str, tuple[str, ...]] = {
+    "CoDi_encoders.pth": (
+        "picture_autoencoder",
+        "mel_autoencoder",
+        "audio_vocoder",
+        "clip_text",
+        "clip_vision",
+        "clip_frames",
+        "clap",
+        "optimus_encoder",
+        "optimus_decoder",
+    ),
+    "CoDi_text_diffuser.pth": ("text_denoiser", "text_environment", "text_readers"),
+    "CoDi_audio_diffuser_m.pth": ("audio_denoiser", "audio_environment", "audio_readers"),
+    "CoDi_video_diffuser_8frames.pth": (
+        "image_denoiser",
+        "image_environment",
+        "image_readers",
+        "video_frames",
+        "video_environment_frames",
+    ),
+}
+"""By file, the components of a bundle that are made of it."""
 
 TOKENIZERS = {
     "clip_tokenizer": "openai/clip-vit-large-patch14",
@@ -72,7 +96,10 @@ CONFIG: dict[str, Any] = {
         "second_dim_connector": [4, 4, 4],
     },
     "unet_audio": {**_UNET, "model_channels": 192, "input_channels": 8, "output_channels": 8},
-    "kl": {"embed_dim": 4, "ddconfig": {**_VAE, "z_channels": 4, "in_channels": 3, "out_ch": 3, "ch_mult": [1, 2, 4, 4]}},
+    "kl": {
+        "embed_dim": 4,
+        "ddconfig": {**_VAE, "z_channels": 4, "in_channels": 3, "out_ch": 3, "ch_mult": [1, 2, 4, 4]},
+    },
     "audioldm": {
         "embed_dim": 8,
         "ddconfig": {**_VAE, "z_channels": 8, "in_channels": 1, "out_ch": 1, "ch_mult": [1, 2, 4]},

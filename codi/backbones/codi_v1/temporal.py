@@ -22,7 +22,7 @@ SHIFTS = 8
 
 
 def least_variance(dtype: torch.dtype) -> float:
-    """Where the variance of these norms is clamped: a floor, where nn.LayerNorm adds an epsilon; larger in half precision."""
+    """The floor of the variance in these norms, where nn.LayerNorm adds an epsilon; higher in half precision."""
     return 1e-3 if dtype.itemsize < 4 else 1e-5
 
 
@@ -74,11 +74,11 @@ class FrameAttention(nn.Module):
 
     def forward(self, hidden: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
         """[places, frames, channels] -> the same shape; `bias` [heads, frames, frames]."""
-        if self.positions is not None:
+        if self.positions is not None and self.rate is not None:
             hidden = hidden + self.positions[: hidden.shape[1]] + self.rate
         normed = floored_norm(hidden, dim=1) * self.gain
-        query, key, value = self.to_q(normed), *self.to_kv(normed).chunk(2, dim=-1)
-        query, key, value = (rearrange(x, "b t (h c) -> b h t c", h=self.heads) for x in (query, key, value))
+        query = rearrange(self.to_q(normed), "b t (h c) -> b h t c", h=self.heads)
+        key, value = rearrange(self.to_kv(normed), "b t (two h c) -> two b h t c", two=2, h=self.heads)
         mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=bias[None])
         return self.to_out(rearrange(mixed, "b h t c -> b t (h c)"))
 
@@ -117,8 +117,8 @@ class FrameShift(nn.Module):
         super().__init__()
         self.norm = nn.GroupNorm(32, channels, eps=1e-5)
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
-        nn.init.zeros_(self.conv.weight)
-        nn.init.zeros_(self.conv.bias)
+        for parameter in self.conv.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, hidden: torch.Tensor, frames: int) -> torch.Tensor:
         """[batch * frames, channels, height, width] -> the same shape."""

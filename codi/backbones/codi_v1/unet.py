@@ -1,8 +1,8 @@
 """The denoisers of CoDi: one walk through encoder, middle and decoder, over two kinds of blocks.
 
-`PictureUNet` is diffusers' UNet2DConditionModel (image, video frame by frame, audio as a mel picture); `TextUNet` has no
-space: its hidden state is a vector that attention reads as a few tokens (Versatile Diffusion, Xu et al. 2022, section 3.3).
-Both are walked by `Trunk.forward`, which is where a clip's temporal layers and the readers of joint generation enter.
+`PictureUNet` is diffusers' UNet2DConditionModel: image, video frame by frame, audio as a mel picture. `TextUNet` has no
+space: its hidden state is a vector that attention reads as a few tokens (Versatile Diffusion, Xu et al. 2022). Both are
+walked by `Trunk.forward`, which is where a clip's temporal layers and the readers of joint generation enter.
 """
 
 from __future__ import annotations
@@ -364,9 +364,8 @@ class TextUNet(Trunk):
         return self.conv_out(functional.silu(normed).flatten(1))
 
     def _rung(self, site: str) -> Rung:
-        return Rung(
-            site, *(table[site] if site in table else None for table in (self.residuals, self.prompted, self.resampled))
-        )
+        tables = (self.residuals, self.prompted, self.resampled)
+        return Rung(site, *(table[site] if site in table else None for table in tables))  # noqa: SIM401 (no dict)
 
     def encoder(self) -> Iterator[Rung]:
         """Rungs of the encoder."""

@@ -126,11 +126,11 @@ class _Part:
         prefixes = {site: f"unet_{self.name}.{names.frames_prefix(site)}" for site in sites}
         shapes: dict[str, Sequence[int]] = {}
         for site, channels in sites.items():
-            query, wide = (state.get(prefixes[site] + key) for key in ("temporal_attn.to_q.weight", "ff.proj_in.0.weight"))
+            query, wide = (
+                state.get(prefixes[site] + key) for key in ("temporal_attn.to_q.weight", "ff.proj_in.0.weight")
+            )
             inner = 2 * channels if query is None else query.shape[0]
             shapes[site] = (channels, inner, int(channels * 8 / 3) if wide is None else wide.shape[0] // 2)
         bias = state.get(f"{next(iter(prefixes.values()))}temporal_rel_pos_bias.net.2.weight")
         build: partial[nn.Module] = partial(FrameLayers, shapes, 8 if bias is None else bias.shape[0])
         return Recipe(build, names.frame_rules(self.name, sites))
-
-
