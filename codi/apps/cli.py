@@ -20,6 +20,8 @@ app = typer.Typer(
 )
 world = typer.Typer(help="The world that codi-mini is trained on.", rich_markup_mode=None)
 app.add_typer(world, name="world")
+train = typer.Typer(help="Train parts of a bundle.", rich_markup_mode=None)
+app.add_typer(train, name="train")
 
 Many: TypeAlias = list[str] | None
 Model = Annotated[str, typer.Option(help="A bundle: codi-mini, or a folder.")]
@@ -183,6 +185,31 @@ def pull(
     from codi.apps.weights import pull as run_pull
 
     run_pull(backbone, revision, target, dtype, mode, typer.echo)
+
+
+@train.command()
+def bridge(  # noqa: PLR0913  the options of the command
+    model: Annotated[str, typer.Option(help="A codi-v1 bundle in partner mode.")],
+    data: Annotated[Path, typer.Option(help="Clips with sound, each with a .txt caption of the same name.")],
+    target: Annotated[Path, typer.Option("--to", help="The new bundle's folder; it must not exist.")],
+    outputs: Annotated[Many, typer.Option(help="The modalities to bridge.")] = None,
+    steps: Annotated[int, typer.Option(help="Steps of the optimiser.")] = 1000,
+    batch: Annotated[int, typer.Option(help="Examples a step.")] = 8,
+    rate: Annotated[float, typer.Option("--lr", help="Peak learning rate.")] = 1e-4,
+    size: Annotated[int | None, typer.Option(help="Side of pictures and frames in pixels.")] = None,
+) -> None:
+    """Retrain the bridges of a bundle; its bases stay what they are. A run that was stopped goes on where it was."""
+    arguments.whole("--steps", steps, 1, 10**7)
+    arguments.whole("--batch", batch, 1, 4096)
+    arguments.number("--lr", rate, maximum=1.0, above=True)
+    wanted = arguments.check_outputs(outputs or ["video", "audio"], ())
+    if not data.is_dir():
+        raise InputError(str(data), "is no folder", "give one that holds clips and their captions")
+    from codi.training.codi_v1_bridges import retrain
+    from codi.training.loop import FitConfig
+
+    config = FitConfig(steps=steps, batch=batch, lr=rate, hours=10**6)
+    typer.echo(retrain(model, data, target, wanted, config, size))
 
 
 @world.command()

@@ -72,9 +72,9 @@ def test_one_to_eight_frames(pipes, frames):
 
 
 def test_more_frames_warn_and_far_more_are_refused(pipes):
-    with pytest.warns(CodiWarning, match="9 frames.*trained at 8"):
+    with pytest.warns(CodiWarning, match=r"9 frames.*trained at 8"):
         pipes["official"]("a", outputs=["video"], num_inference_steps=1, duration=1, fps=9, size=16)
-    with pytest.raises(InputError, match="31 frames.*positions for 30"):
+    with pytest.raises(InputError, match=r"31 frames.*positions for 30"):
         pipes["official"]("a", outputs=["video"], num_inference_steps=1, duration=1, fps=31, size=16)
 
 
@@ -109,7 +109,7 @@ def test_a_picture_is_scaled_once_as_the_processor_of_2022_did():
     found = torch.stack([pixels[0].mean(dim=(1, 2)), pixels[0].std(dim=(1, 2))], dim=1)
     assert torch.allclose(found, expected, atol=2e-3)
     grey = clip_pixels([np.full((8, 8, 3), GREY, np.uint8)], 28)
-    assert grey.abs().max() < 0.2, "a second rescale would make this about -1.8"
+    assert grey.abs().max() < 0.5, "a second rescale would make this about -1.8"
 
 
 def test_a_picture_is_scaled_as_transformers_scales_it_on_pillow():

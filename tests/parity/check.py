@@ -3,8 +3,8 @@
     python tests/parity/check.py tests/parity/codi_v1 --seed 0
 
 A folder holds `config.json`, for each part a key table `<part>.keys.tsv`, its constant buffers, and inputs and outputs
-of the official modules at random weights (`<part>.io.safetensors`). Weights are drawn anew from the key table: tensor by
-tensor by numpy's frozen legacy generator, seeded by the CRC of "seed:source", rounded to half precision.
+of the official modules at random weights (`<part>.io.safetensors`). Weights are drawn anew from the key table, each by
+numpy's frozen legacy generator, seeded by the CRC of "seed:source", rounded to half precision.
 
 An error is the largest absolute difference over the standard deviation of the reference.
 """
