@@ -188,7 +188,7 @@ def pull(
 
 
 @train.command()
-def bridge(  # noqa: PLR0913  the options of the command
+def bridge(
     model: Annotated[str, typer.Option(help="A codi-v1 bundle in partner mode.")],
     data: Annotated[Path, typer.Option(help="Clips with sound, each with a .txt caption of the same name.")],
     target: Annotated[Path, typer.Option("--to", help="The new bundle's folder; it must not exist.")],

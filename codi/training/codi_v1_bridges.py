@@ -1,9 +1,9 @@
 """`codi train bridge`: new bridges for a codi-v1 bundle in partner mode, its bases frozen.
 
 The released readers were run on their own output's token alone, so they have learnt nothing of a partner's. Here the
-environment encoders and the readers of a set of outputs are trained together on clips with sound and captions: each output
-is noised, shows its environment token, and must predict its noise while it reads the others' (Tang et al. 2023,
-equation 3). Levels are mostly shared, sometimes independent, and sometimes one side is clean, which is what a given is.
+environment encoders and the readers of a set of outputs are trained together on clips with sound and captions: each
+output is noised, shows its environment token, and must predict its noise while it reads the others' (Tang et al. 2023,
+equation 3). Levels are mostly shared, sometimes independent, and sometimes one side is clean: a given is that.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Examples:
         return {name: latents[rows] for name, latents in self.latents.items()}, prompts
 
 
-def retrain(  # noqa: PLR0913  the options of the command
+def retrain(
     model: str,
     data: Path,
     target: Path,

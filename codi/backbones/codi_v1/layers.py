@@ -38,6 +38,10 @@ class OneTokenAttention(nn.Module):
         value = self._value(encoder_hidden_states)
         return value.repeat_interleave(hidden.shape[0] // value.shape[0], dim=0)
 
+    def forget(self) -> None:
+        """Keep nothing, as after a change of the weights."""
+        self._kept = WeakTensorKeyDictionary()
+
     def _value(self, context: torch.Tensor) -> torch.Tensor:
         if torch.is_grad_enabled():
             return self.to_out[0](self.to_v(context))
