@@ -153,7 +153,7 @@ def peaks(size: Size, device: str) -> dict[str, int]:
 
 
 def timings(size: Size, device: str, rounds: int) -> tuple[dict[str, list[float]], dict[str, tuple[int, float]]]:
-    """By variant, in one process: seconds of a guided step by round; parameters and the largest difference from OURS."""
+    """By variant, in one process: seconds of a guided step by round; parameters and the difference from OURS."""
     seen: dict[str, tuple[int, float]] = {}
     kept: dict[str, list[float]] = {name: [] for name in VARIANTS}
     made = {name: build(size, device) for name, build in VARIANTS.items()}

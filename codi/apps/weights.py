@@ -46,6 +46,7 @@ def pull(backbone: str, revision: str | None, target: Path | None, dtype: str | 
 
     source = fetch(place.with_name(place.name + ".files"), revision, half=dtype == "float16", say=say)
     convert(backbone, source, place, dtype, mode, say)
+    say(f"{source}: the published files; remove them if you need the space")
 
 
 def _check(backbone: str) -> None:

@@ -152,13 +152,14 @@ _HTSAT = {"HTSAT-tiny": (96, (2, 2, 6, 2)), "HTSAT-base": (128, (2, 2, 12, 2)), 
 
 def clap_config(given: Config, state: State) -> ClapAudioConfig:
     """HTSAT's configuration."""
-    width, depths = _HTSAT[given.get("amodel", "HTSAT-large")]
+    width, full = _HTSAT.get(given.get("amodel", ""), _HTSAT["HTSAT-large"])
     branch = "model.audio_branch."
+    depths = [_blocks(state, f"{branch}layers.{k}.blocks.") or depth for k, depth in enumerate(full)]
     width = side(state, f"{branch}patch_embed.proj.weight", 0, given.get("width", width))
     return ClapAudioConfig(
         hidden_size=width * 2 ** (len(depths) - 1),
         patch_embeds_hidden_size=width,
-        depths=list(depths),
+        depths=depths,
         num_attention_heads=[
             side(state, f"{branch}layers.{k}.blocks.0.attn.relative_position_bias_table", 1, 4 * 2**k)
             for k in range(len(depths))
@@ -167,6 +168,11 @@ def clap_config(given: Config, state: State) -> ClapAudioConfig:
         projection_hidden_act="relu",
         enable_fusion=False,
     )
+
+
+def _blocks(state: State, prefix: str) -> int:
+    """How many blocks stand below a prefix."""
+    return len({key.removeprefix(prefix).split(".")[0] for key in state if key.startswith(prefix)})
 
 
 _CLAP_BLOCK = {

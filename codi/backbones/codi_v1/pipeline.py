@@ -92,8 +92,9 @@ class CoDiV1Pipeline(CoDiPipeline):
     @property
     def mode(self) -> str:
         """`official` or `partner`."""
-        configs = (getattr(component, "config", {}) for component in self.components.values() if component is not None)
-        return next((config["mode"] for config in configs if "mode" in config), OFFICIAL)
+        configs = (getattr(component, "config", None) for component in self.components.values())
+        named = (config["mode"] for config in configs if isinstance(config, Mapping) and "mode" in config)
+        return next(named, OFFICIAL)
 
     @property
     def guidance(self) -> Guidance:
@@ -110,7 +111,8 @@ class CoDiV1Pipeline(CoDiPipeline):
     def _prompts(self, call: Call, like: torch.Tensor) -> tuple[Tokens, Tokens, Tokens]:
         """One token each: the prompt, the negative or null prompt, the null prompt of givens."""
         self._check(call)
-        nothing = self._mixed(tuple(self._nothing(sample) for sample in call.inputs), call.weights, like)
+        told = call.inputs if call.inputs[0] else call.negative
+        nothing = self._mixed(tuple(self._nothing(sample) for sample in told), call.weights, like)
         prompt = self._mixed(call.inputs, call.weights, like) if call.inputs[0] else nothing
         negative = self._mixed(call.negative, call.weights, like) if call.negative[0] else nothing
         return prompt, negative, nothing
