@@ -78,6 +78,12 @@ def test_more_frames_warn_and_far_more_are_refused(pipes):
         pipes["official"]("a", outputs=["video"], num_inference_steps=1, duration=1, fps=31, size=16)
 
 
+@pytest.mark.parametrize("option", ["size", "fps", "duration"])
+def test_nought_is_no_default(pipes, option):
+    with pytest.raises(InputError, match=option):
+        pipes["official"]("a", outputs=["image"], **SMALL | {option: 0})
+
+
 def test_what_is_made_where_nothing_is_said(pipes):
     pipe = pipes["official"]
     assert pipe.clip(["video"], None, None, None).frames == 8

@@ -106,7 +106,10 @@ class CoDiV1Pipeline(CoDiPipeline):
         named = (outputs,) if isinstance(outputs, str) else outputs
         lengths = [self.engine(name).seconds for name in named if name in modalities()]  # type: ignore[attr-defined]
         natural = min((length for length in lengths if length is not None), default=2.0)
-        return ClipSpec.of(natural if duration is None else duration, 4.0 if fps is None else fps, size or 256)
+        asked = {"duration": duration, "fps": fps, "size": size}
+        defaults = {"duration": natural, "fps": 4.0, "size": 256}
+        chosen: dict[str, Any] = {key: defaults[key] if value is None else value for key, value in asked.items()}
+        return ClipSpec.of(**chosen)
 
     def _prompts(self, call: Call, like: torch.Tensor) -> tuple[Tokens, Tokens, Tokens]:
         """One token each: the prompt, the negative or null prompt, the null prompt of givens."""
