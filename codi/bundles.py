@@ -45,9 +45,9 @@ FETCHED = {"codi-v1": "fetch it with `codi pull codi-v1`, or convert its files w
 
 
 def shipped() -> tuple[Path, ...]:
-    """The folders that hold bundles by name: of a source checkout, of an installed wheel, of what was fetched."""
+    """The folders that hold shipped bundles: of a source checkout, of an installed wheel."""
     package = Path(__file__).resolve().parent
-    return package.parent / "checkpoints", package / "_bundle", fetched_folder()
+    return package.parent / "checkpoints", package / "_bundle"
 
 
 def fetched_folder() -> Path:
@@ -64,7 +64,7 @@ def find_bundle(name: str) -> Path:
     Raises:
         InputError: there is no such bundle.
     """
-    for folder in (Path(name).expanduser(), *(place / name for place in shipped())):
+    for folder in (Path(name).expanduser(), *(place / name for place in (*shipped(), fetched_folder()))):
         if name and (folder / _INDEX).is_file():
             return _checked(folder)
     if Path(name).is_dir():

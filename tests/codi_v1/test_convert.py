@@ -90,6 +90,7 @@ def test_a_bundle_without_a_part_names_the_file_that_brings_it(files, tmp_path, 
     (files / "CoDi_audio_diffuser_m.pth").unlink()
     convert(files, tmp_path / "bundle")
     told = ["generate", "--model", str(tmp_path / "bundle"), "--inputs", "text=a", "--outputs", "audio"]
+    capsys.readouterr()
     assert cli.run([*told, "--out", str(tmp_path / "out")]) == 2
     printed = capsys.readouterr().err
     assert "CoDi_audio_diffuser_m.pth" in printed and printed.count("\n") == 1

@@ -145,6 +145,10 @@ class Files:
             self._open = (path, read_pth(path))
         return self._open[1]
 
+    def close(self) -> None:
+        """Let go of the file that is mapped, and with it of the pages that were read."""
+        self._open = None
+
     def part(self, part: str) -> State:
         """A part's tensors by the names that follow its prefix, each fetched when it is asked for."""
         return _Lazy(self, PREFIXES[part])
@@ -221,6 +225,7 @@ class _Converter:
         for name, recipe in recipes(part, self.config, state, mode=self.mode).items():
             if self._present(recipe, state):
                 say(f"{name} ...")
+                self.files.close()
                 self._component(name, load_whole(name, recipe, state, report, taken, PREFIXES[part]), stage)
         left(state, taken, report)
         self.unknown += [PREFIXES[part] + name for name in report.unused]

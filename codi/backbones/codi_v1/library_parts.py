@@ -44,13 +44,15 @@ def autoencoder(given: Config, scale: float) -> Recipe:
     """A VAE of latent diffusion."""
     shape = given["ddconfig"]
     levels, layers = len(shape["ch_mult"]), shape["num_res_blocks"]
+    attended = shape.get("attn_resolutions") or []
+    kinds = ["Attn" if shape.get("resolution", 256) // 2**level in attended else "" for level in range(levels)]
 
     def build() -> AutoencoderKL:
         return AutoencoderKL(
             in_channels=shape["in_channels"],
             out_channels=shape["out_ch"],
-            down_block_types=("DownEncoderBlock2D",) * levels,
-            up_block_types=("UpDecoderBlock2D",) * levels,
+            down_block_types=tuple(f"{kind}DownEncoderBlock2D" for kind in kinds),
+            up_block_types=tuple(f"{kind}UpDecoderBlock2D" for kind in reversed(kinds)),
             block_out_channels=tuple(shape["ch"] * mult for mult in shape["ch_mult"]),
             layers_per_block=layers,
             latent_channels=given["embed_dim"],
@@ -81,6 +83,8 @@ def _autoencoder_rules(levels: int, layers: int) -> list[Rule]:
         for block in range(layers + 1):
             rules.append(Rule(f"{down}resnets.{block}.", f"encoder.down.{level}.block.{block}.", _VAE_BLOCK))
             rules.append(Rule(f"{up}resnets.{block}.", f"{mirrored}block.{block}.", _VAE_BLOCK))
+            rules.append(Rule(f"{down}attentions.{block}.", f"encoder.down.{level}.attn.{block}.", _VAE_ATTENTION))
+            rules.append(Rule(f"{up}attentions.{block}.", f"{mirrored}attn.{block}.", _VAE_ATTENTION))
     return rules
 
 
