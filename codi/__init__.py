@@ -24,6 +24,8 @@ _COMPONENTS = {
     "EnvironmentEncoder": "codi.bridge",
     "Bridge": "codi.bridge",
 }
+# Backbones other than the shipped one declare their classes here, without importing torch.
+_BACKBONES = ("codi.backbones.codi_v1.modalities",)
 # diffusers asks the library of a component for the base classes it may have.
 _BASES = {"ModelMixin": "diffusers", "SchedulerMixin": "diffusers"}
 
@@ -36,6 +38,8 @@ def __getattr__(name: str) -> Any:
         from codi.modality import registry
 
         table = {key: module for modality in registry().values() for key, module in modality.classes.items()}
+    if name not in table:
+        table = {key: place for module in _BACKBONES for key, place in importlib.import_module(module).CLASSES.items()}
     if name not in table:
         raise AttributeError(f"module 'codi' has no attribute {name!r}")
     return getattr(importlib.import_module(table[name]), name)

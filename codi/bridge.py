@@ -36,6 +36,8 @@ class EnvironmentEncoder(ModelMixin, ConfigMixin):
         width: channels of the bridge space.
     """
 
+    reads_latent = False
+
     @register_to_config
     def __init__(self, in_channels: int, slots: int = 1, width: int = BRIDGE_WIDTH) -> None:
         super().__init__()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import struct
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ class Component:
     """One weight file of a bundle.
 
     Attributes:
-        name: path inside the bundle.
+        name: path inside the bundle; its first folder is the part.
         parameters: how many numbers its tensors hold.
         size: bytes on disk.
     """
@@ -33,6 +34,15 @@ class Component:
     parameters: int
     size: int
 
+    @property
+    def part(self) -> str:
+        """The component of the pipeline that it belongs to."""
+        return Path(self.name).parts[0]
+
+
+FETCHED = {"codi-v1": "fetch it with `codi pull codi-v1`, or convert its files with `codi convert codi-v1`"}
+"""Bundles that are not shipped, by name, and how to get them."""
+
 
 def shipped() -> tuple[Path, ...]:
     """The folders that hold shipped bundles: of a source checkout, of an installed wheel."""
@@ -40,20 +50,27 @@ def shipped() -> tuple[Path, ...]:
     return package.parent / "checkpoints", package / "_bundle"
 
 
+def fetched_folder() -> Path:
+    """Where `codi pull` puts bundles: $CODI_BUNDLES, or the user's cache folder."""
+    return Path(os.environ.get("CODI_BUNDLES") or Path.home() / ".cache" / "codi" / "bundles")
+
+
 def find_bundle(name: str) -> Path:
     """The folder of a bundle.
 
     Args:
-        name: a shipped bundle ("codi-mini") or a folder. Nothing is fetched from the network.
+        name: a shipped bundle ("codi-mini"), a fetched one or a folder. Nothing is fetched from the network.
 
     Raises:
         InputError: there is no such bundle.
     """
-    for folder in (Path(name).expanduser(), *(place / name for place in shipped())):
+    for folder in (Path(name).expanduser(), *(place / name for place in (*shipped(), fetched_folder()))):
         if name and (folder / _INDEX).is_file():
             return _checked(folder)
     if Path(name).is_dir():
         raise InputError(name or "--model", f"is a folder without {_INDEX}", _REMEDY)
+    if name in FETCHED:
+        raise InputError(name, "is not here yet", FETCHED[name])
     if re.fullmatch(r"[\w.-]+/[\w.-]+", name):
         raise InputError(name, "is no folder, and hub ids are not fetched", f"fetch it first, then {_REMEDY}")
     raise InputError(name or "--model", "is no bundle", _REMEDY)
@@ -72,6 +89,11 @@ def _checked(folder: Path) -> Path:
     if not isinstance(index, dict) or "_class_name" not in index:
         raise InputError(str(folder / _INDEX), "is not the index of a bundle", _REMEDY)
     return folder
+
+
+def pipeline_name(folder: Path) -> str:
+    """The class that the index of a bundle names."""
+    return str(json.loads((folder / _INDEX).read_text("utf-8"))["_class_name"])
 
 
 def bundle_hash(folder: Path) -> str:

@@ -8,7 +8,10 @@ crosses the bridge.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+from codi.types import Tokens
 
 
 @dataclass(frozen=True)
@@ -26,13 +29,9 @@ class Term:
     weight: float
 
 
-SOLO = (True, False)
-"""The pass that every output takes anyway, for its features: prompted, bridge off."""
-
-
 @dataclass(frozen=True)
 class Guidance:
-    """The two scales.
+    """The two scales, and the terms that they give; a backbone may bring its own.
 
     Attributes:
         prompt: w_prompt; 1 follows the prompt without guidance, 0 ignores it.
@@ -55,3 +54,7 @@ class Guidance:
             Term(prompted=True, bridged=True, weight=bridge),
         )
         return tuple(term for term in terms if term.weight)
+
+    def seen(self, name: str, shown: Mapping[str, Tokens | None]) -> dict[str, Tokens]:
+        """Of all environment tokens by modality, those that the readers of one output see: the others'."""
+        return {other: tokens for other, tokens in shown.items() if other != name and tokens is not None}

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     import torch
 
-    from codi.bridge import EnvironmentEncoder
     from codi.types import ClipSpec, Denoised, Tokens
 
 
@@ -25,6 +24,7 @@ class Modality:
         classes: component classes that codi itself defines for it, by name: the module each stands in.
         prompts, stands, generates: components of a bundle that it needs as an input, as a given and as an output.
             Components may be shared: video names the image autoencoder.
+        joins: components that an output needs beside those where anything else stands on the timeline.
         engine: imports torch and returns the class that runs the modality.
     """
 
@@ -34,11 +34,12 @@ class Modality:
     stands: tuple[str, ...]
     generates: tuple[str, ...]
     engine: Callable[[], type[Engine]]
+    joins: tuple[str, ...] = ()
 
     @property
     def components(self) -> tuple[str, ...]:
         """Every component that it may need, each once."""
-        return tuple(dict.fromkeys(self.prompts + self.stands + self.generates))
+        return tuple(dict.fromkeys(self.prompts + self.stands + self.generates + self.joins))
 
 
 class Denoiser(Protocol):
@@ -60,6 +61,20 @@ class Denoiser(Protocol):
         ...
 
 
+class Environment(Protocol):
+    """An environment encoder.
+
+    Attributes:
+        reads_latent: whether it reads the noisy latent, and no features of the denoiser's bridge-off pass.
+    """
+
+    reads_latent: bool
+
+    def __call__(self, seen: Any, level: torch.Tensor) -> torch.Tensor:
+        """The latent or the features, at levels [batch] -> tokens [batch, tokens, width]."""
+        ...
+
+
 class Engine(Protocol):
     """The tensor side of a modality over the components of one bundle.
 
@@ -74,7 +89,7 @@ class Engine(Protocol):
         ...
 
     @property
-    def environment(self) -> EnvironmentEncoder | None:
+    def environment(self) -> Environment | None:
         """See the class."""
         ...
 

@@ -3,33 +3,34 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from diffusers import DiffusionPipeline
 
 from codi import conditioning, files, schedule
-from codi.bundles import find_bundle
+from codi.bundles import find_bundle, pipeline_name
+from codi.guidance import Guidance
 from codi.manifest import check_bundle
 from codi.modality import Engine, Modality, registry
-from codi.request import Call, Media, Prompts, resolve
+from codi.request import DEFAULT_GUIDANCE, DEFAULT_STEPS, Call, Media, Prompts, resolve
 from codi.sampling import Track, denoise
 from codi.types import ClipSpec, InputError, Tokens
 
 
-def _components() -> tuple[str, ...]:
-    """Every component that some modality may need, in the registry's order."""
-    return tuple(dict.fromkeys(name for modality in registry().values() for name in modality.components))
+def component_names(modalities: Mapping[str, Modality]) -> tuple[str, ...]:
+    """Every component that some modality may need, in their order."""
+    return tuple(dict.fromkeys(name for modality in modalities.values() for name in modality.components))
 
 
-def _signature() -> inspect.Signature:
-    """Diffusers reads a pipeline's components off its constructor: this one's follow the registry."""
+def component_signature(modalities: Mapping[str, Modality]) -> inspect.Signature:
+    """Diffusers reads a pipeline's components off its constructor: these follow the modalities."""
     keyword = inspect.Parameter.KEYWORD_ONLY
     parameters = [inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)]
-    parameters += [inspect.Parameter(name, keyword) for name in _components()]
+    parameters += [inspect.Parameter(name, keyword) for name in component_names(modalities)]
     return inspect.Signature(parameters)
 
 
@@ -66,17 +67,57 @@ class CoDiOutput:
 class CoDiPipeline(DiffusionPipeline):
     """A bundle: per modality a prompt encoder, an autoencoder, a denoiser, its bridge and its scheduler.
 
-    Components that a request does not need may be None.
+    Components that a request does not need may be None. This class runs codi-mini's networks; another backbone is a
+    subclass with modalities, guidance and defaults of its own, which `from_pretrained` finds by the bundle's index.
     """
 
-    _optional_components = list(_components())  # noqa: RUF012 (diffusers reads it off the class)
+    _optional_components = list(component_names(registry()))  # noqa: RUF012 (diffusers reads it off the class)
+    default_steps: ClassVar[int] = DEFAULT_STEPS
 
     def __init__(self, /, **components: Any) -> None:
         super().__init__()
-        self.register_modules(**{name: components.get(name) for name in _components()})
+        self.register_modules(**{name: components.get(name) for name in component_names(self.modalities())})
         self._engines: dict[str, Engine] = {}
 
-    __init__.__signature__ = _signature()  # type: ignore[attr-defined]
+    __init__.__signature__ = component_signature(registry())  # type: ignore[attr-defined]
+
+    @classmethod
+    def modalities(cls) -> Mapping[str, Modality]:
+        """The modalities over this backbone's components."""
+        return registry()
+
+    @classmethod
+    def prompting(cls, inputs: Sequence[str]) -> tuple[str, ...]:
+        """The modalities whose prompt encoders a request needs."""
+        return tuple(inputs)
+
+    @classmethod
+    def needed(cls, inputs: Iterable[str], given: Iterable[str], outputs: Iterable[str]) -> set[str]:
+        """Components that a request needs."""
+        prompts, stands, makes = cls.prompting(tuple(inputs)), tuple(given), tuple(outputs)
+        table = cls.modalities()
+        found = {part for name in prompts for part in table[name].prompts}
+        found |= {part for name in stands for part in table[name].stands}
+        found |= {part for name in makes for part in table[name].generates}
+        joint = len({*stands, *makes}) > 1
+        return found | {part for name in makes if joint for part in table[name].joins}
+
+    @classmethod
+    def check_parts(cls, folder: Path, needed: Collection[str]) -> None:
+        """Refuse a request for parts that a bundle does not have; codi-mini's may be missing, bridges for one."""
+
+    @property
+    def guidance(self) -> Guidance:
+        """The scales where a call names none."""
+        return DEFAULT_GUIDANCE
+
+    def clip(self, outputs: Sequence[str], duration: float | None, fps: float | None, size: int | None) -> ClipSpec:
+        """What is made, with defaults for what a call leaves out.
+
+        Raises:
+            InputError: a number that is not finite and above 0.
+        """
+        return ClipSpec.of(duration, fps, size)
 
     @classmethod
     def from_pretrained(  # type: ignore[override]
@@ -100,10 +141,14 @@ class CoDiPipeline(DiffusionPipeline):
             InputError: no such bundle, or one with a missing, truncated or altered file.
         """
         folder = find_bundle(str(bundle))
+        kind = pipeline_class(folder)
+        if kind is not cls and issubclass(kind, cls):
+            return kind.from_pretrained(bundle, inputs=inputs, given=given, outputs=outputs, **options)
         check_bundle(folder)
         if not (inputs is None and given is None and outputs is None):
-            needed = _needed(inputs or (), given or (), outputs or ())
-            options = {name: None for name in _components() if name not in needed} | options
+            needed = cls.needed(inputs or (), given or (), outputs or ())
+            cls.check_parts(folder, needed)
+            options = {name: None for name in component_names(cls.modalities()) if name not in needed} | options
         options.setdefault("dtype", torch.float32)
         pipe: CoDiPipeline = super().from_pretrained(str(folder), **options)
         for component in pipe.components.values():
@@ -115,7 +160,7 @@ class CoDiPipeline(DiffusionPipeline):
         """The tensor side of a modality over this pipeline's components."""
         parts = self.components
         if name not in self._engines:
-            self._engines[name] = registry()[name].engine()(parts)
+            self._engines[name] = self.modalities()[name].engine()(parts)
         return self._engines[name]
 
     def to(self, *arguments: Any, **options: Any) -> CoDiPipeline:
@@ -189,34 +234,42 @@ class CoDiPipeline(DiffusionPipeline):
             outputs=outputs,
             given=given,
             seed=seed if seed is not None or generator is None else generator.initial_seed(),
-            steps=num_inference_steps,
+            steps=self.default_steps if num_inference_steps is None else num_inference_steps,
             guidance_scale=guidance_scale,
             bridge_scale=bridge_scale,
             negative=negative_prompt,
             weights=weights,
             samples=num_outputs_per_prompt,
-            clip=ClipSpec.of(duration, fps, size),
+            clip=self.clip(outputs, duration, fps, size),
             scheduler=scheduler,
+            default=self.guidance,
         )
         tracks = self._tracks(call)
-        with self.progress_bar(total=call.steps) as bar:
+        # A scheduler may take more steps than were asked for.
+        steps = next(len(track.scheduler.timesteps) for track in tracks.values() if track.scheduler is not None)
+        with self.progress_bar(total=steps) as bar:
 
             def on_step(index: int, latents: Mapping[str, torch.Tensor]) -> None:
                 bar.update()
                 if callback_on_step_end is not None:
                     callback_on_step_end(self, index, latents)
 
-            latents = denoise(tracks, call.guidance, call.steps, on_step)
+            latents = denoise(tracks, call.guidance, steps, on_step)
         media = {name: self.engine(name).decode(latents[name], call.clip) for name in call.outputs}
         return CoDiOutput(media, {"parameters": call.parameters}, several=call.samples > 1)
 
     def _tracks(self, call: Call) -> dict[str, Track]:
         """Outputs and givens at the start of the loop."""
         like = next(p for c in self.components.values() if isinstance(c, torch.nn.Module) for p in c.parameters())
-        nothing = conditioning.null(call.samples, like)
-        prompt, negative = (self._prompt(prompts, call.weights) or nothing for prompts in (call.inputs, call.negative))
+        prompt, negative, nothing = self._prompts(call, like)
         outputs = {name: self._output(name, call, prompt, negative, like) for name in call.outputs}
         return outputs | {name: self._given(name, call, nothing) for name in call.given[0]}
+
+    def _prompts(self, call: Call, like: torch.Tensor) -> tuple[Tokens, Tokens, Tokens]:
+        """What prompted passes attend to, what unprompted ones do, and what givens do."""
+        nothing = conditioning.null(call.samples, like)
+        prompt, negative = (self._prompt(prompts, call.weights) or nothing for prompts in (call.inputs, call.negative))
+        return prompt, negative, nothing
 
     def _prompt(self, prompts: Prompts, weights: Mapping[str, float]) -> Tokens | None:
         engines = {name: self.engine(name) for name in prompts[0]}
@@ -242,8 +295,15 @@ class CoDiPipeline(DiffusionPipeline):
         return Track(engine, latent, engine.clock(call.clip, stands[0].seconds).to(latent.device), nothing, nothing)
 
 
-def _needed(inputs: Iterable[str], given: Iterable[str], outputs: Iterable[str]) -> set[str]:
-    def of(names: Iterable[str], kind: Callable[[Modality], tuple[str, ...]]) -> set[str]:
-        return {part for name in names for part in kind(registry()[name])}
+def pipeline_class(folder: Path) -> type[CoDiPipeline]:
+    """The class that runs a bundle, by the name in its index.
 
-    return of(inputs, lambda m: m.prompts) | of(given, lambda m: m.stands) | of(outputs, lambda m: m.generates)
+    Raises:
+        InputError: the index names none of codi's.
+    """
+    import codi
+
+    kind = getattr(codi, pipeline_name(folder), None)
+    if not (isinstance(kind, type) and issubclass(kind, CoDiPipeline)):
+        raise InputError(str(folder), f"is a bundle of {pipeline_name(folder)}", "give one of codi's")
+    return kind

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -92,8 +93,9 @@ def resolve(  # noqa: PLR0913  the arguments of the call
     samples: int,
     clip: ClipSpec,
     scheduler: str | None,
+    default: Guidance = DEFAULT_GUIDANCE,
 ) -> Call:
-    """Check a call and fill in its defaults.
+    """Check a call and fill in its defaults; `default` holds the scales that nobody named.
 
     Raises:
         InputError: names what is wrong.
@@ -114,7 +116,7 @@ def resolve(  # noqa: PLR0913  the arguments of the call
             {name: _several(media) for name, media in sample.items()} for sample in spread["negative_prompt"]
         ),
         weights=_weights(weights or {}, prompts[0]),
-        guidance=_guidance(wanted, guidance_scale, bridge_scale),
+        guidance=_guidance(wanted, guidance_scale, bridge_scale, default),
         clip=clip,
         steps=_whole("num_inference_steps", DEFAULT_STEPS if steps is None else steps, 1),
         seed=_whole("seed", 0 if seed is None else seed, 0),
@@ -171,16 +173,20 @@ def _weights(weights: Mapping[str, float], inputs: Mapping[str, Any]) -> dict[st
 
 
 def _guidance(
-    outputs: Sequence[str], prompt: float | Mapping[str, float] | None, bridge: float | Mapping[str, float] | None
+    outputs: Sequence[str],
+    prompt: float | Mapping[str, float] | None,
+    bridge: float | Mapping[str, float] | None,
+    default: Guidance,
 ) -> dict[str, Guidance]:
     def scale(name: str, value: float | Mapping[str, float] | None, output: str, default: float) -> float:
         chosen = value.get(output) if isinstance(value, Mapping) else value
         return default if chosen is None else _number(name, chosen)
 
     return {
-        output: Guidance(
-            scale("guidance_scale", prompt, output, DEFAULT_GUIDANCE.prompt),
-            scale("bridge_scale", bridge, output, DEFAULT_GUIDANCE.bridge),
+        output: dataclasses.replace(
+            default,
+            prompt=scale("guidance_scale", prompt, output, default.prompt),
+            bridge=scale("bridge_scale", bridge, output, default.bridge),
         )
         for output in outputs
     }

@@ -29,6 +29,7 @@ class Track:
         null: what an unprompted pass attends to: nothing, or the negative prompt.
         scheduler: None for a given.
         noise: of the output; None for a given.
+        kept: the bridge-off prompted pass of a step, with the step's index.
     """
 
     engine: Engine
@@ -38,22 +39,33 @@ class Track:
     null: Tokens
     scheduler: Any = None
     noise: schedule.Noise | None = None
+    kept: tuple[int, Denoised] | None = None
 
     def level(self, index: int) -> torch.Tensor:
         """[batch] noise levels at step `index`: 0 for a given."""
         level = 0.0 if self.scheduler is None else schedule.level_at(self.scheduler, index)
-        return self.latent.new_full((len(self.latent),), level)
+        # In float32 whatever the latent is: half precision cannot tell neighbouring timesteps apart.
+        return torch.full((len(self.latent),), level, device=self.latent.device)
 
     def run(self, index: int, prompt: Tokens, partners: Tokens | None = None) -> Denoised:
         """One pass of the denoiser at step `index`."""
         return self.engine.denoiser(self.latent, self.level(index), prompt, self.clock, partners)
 
-    def show(self, index: int, alone: Denoised) -> Tokens | None:
+    def alone(self, index: int) -> Denoised:
+        """The prompted pass at step `index` with the bridge off, taken once."""
+        if self.kept is None or self.kept[0] != index:
+            self.kept = (index, self.run(index, self.prompt))
+        return self.kept[1]
+
+    def show(self, index: int) -> Tokens | None:
         """Environment tokens for the others; None where the bundle has no environment encoder for this modality."""
-        if self.engine.environment is None or alone.features is None:
+        environment = self.engine.environment
+        if environment is None:
             return None
-        states = self.engine.environment(alone.features, self.level(index))
-        return Tokens(states, self.engine.token_times(self.clock))
+        seen = self.latent if environment.reads_latent else self.alone(index).features
+        if seen is None:
+            return None
+        return Tokens(environment(seen, self.level(index)), self.engine.token_times(self.clock))
 
 
 @torch.no_grad()
@@ -65,7 +77,7 @@ def denoise(
     Args:
         tracks: outputs and givens by modality.
         guidance: of each output.
-        steps: of the common grid.
+        steps: of the common grid, as many as each scheduler has timesteps.
         on_step: called after each step with its index and the outputs' latents.
 
     Returns:
@@ -76,18 +88,10 @@ def denoise(
     shown: dict[str, Tokens | None] = {}
     for index in range(steps):
         # One snapshot before anybody moves: the order of the outputs cannot matter. A given never changes.
-        alone = {name: track.run(index, track.prompt) for name, track in outputs.items()}
         if joint:
-            fixed = {name: shown[name] for name in tracks if name not in outputs and name in shown}
-            moved = {
-                n: t.show(index, alone[n] if n in alone else t.run(index, t.null))
-                for n, t in tracks.items()
-                if n not in fixed
-            }
-            shown = fixed | moved
+            shown |= {n: track.show(index) for n, track in tracks.items() if n in outputs or n not in shown}
         for name, track in outputs.items():
-            partners = gather({n: tokens for n, tokens in shown.items() if n != name and tokens is not None})
-            prediction = guided(track, index, alone[name], partners, guidance[name])
+            prediction = guided(track, index, gather(guidance[name].seen(name, shown)), guidance[name])
             assert track.noise is not None
             track.latent = schedule.step(track.scheduler, prediction, index, track.latent, track.noise)
         if on_step is not None:
@@ -95,12 +99,12 @@ def denoise(
     return {name: track.latent for name, track in outputs.items()}
 
 
-def guided(track: Track, index: int, alone: Denoised, partners: Tokens | None, guidance: Guidance) -> torch.Tensor:
-    """The weighted sum of the guidance's terms; the bridge-off prompted pass is taken from `alone`."""
-    total = torch.zeros_like(alone.sample)
+def guided(track: Track, index: int, partners: Tokens | None, guidance: Guidance) -> torch.Tensor:
+    """The weighted sum of the guidance's terms; the bridge-off prompted pass is the one that gave the features."""
+    total = torch.zeros_like(track.latent)
     for term in guidance.terms(partners is not None):
         if term.prompted and not term.bridged:
-            sample = alone.sample
+            sample = track.alone(index).sample
         else:
             sample = track.run(
                 index, track.prompt if term.prompted else track.null, partners if term.bridged else None

@@ -21,6 +21,10 @@ class InputError(ValueError):
         self.name, self.problem, self.remedy = name, problem, remedy
 
 
+class CodiWarning(UserWarning):
+    """Something can be done and is likely to disappoint: one line. The command line prints it and goes on."""
+
+
 @dataclass(frozen=True)
 class At:
     """A medium that stands at an instant of the clip: an image that is the frame at `seconds`."""

@@ -20,6 +20,8 @@ app = typer.Typer(
 )
 world = typer.Typer(help="The world that codi-mini is trained on.", rich_markup_mode=None)
 app.add_typer(world, name="world")
+train = typer.Typer(help="Train parts of a bundle.", rich_markup_mode=None)
+app.add_typer(train, name="train")
 
 Many: TypeAlias = list[str] | None
 Model = Annotated[str, typer.Option(help="A bundle: codi-mini, or a folder.")]
@@ -126,18 +128,88 @@ def show(file: Annotated[Path, typer.Argument(help="A media file.")]) -> None:
 
 
 @app.command()
-def info(model: Model = "codi-mini") -> None:
-    """The parts of a bundle: parameters and bytes."""
+def info(
+    model: Model = "codi-mini",
+    inputs: Annotated[Many, typer.Option(help="Modalities that would prompt: say what such a request loads.")] = None,
+    given: Annotated[Many, typer.Option(help="Modalities that would be given.")] = None,
+    outputs: Annotated[Many, typer.Option(help="Modalities that would be made.")] = None,
+) -> None:
+    """The parts of a bundle: parameters and bytes; with modalities, those that such a request loads."""
     from codi.bundles import components, find_bundle
 
     folder = find_bundle(model)
     parts = list(components(folder))
     typer.echo(folder)
+    if inputs or given or outputs:
+        from codi.apps.request import needed
+
+        chosen = needed(
+            folder, *([arguments.check_modality(n) for n in names or []] for names in (inputs, given, outputs))
+        )
+        parts = [part for part in parts if part.part in chosen]
     width = max((len(part.name) for part in parts), default=5)
     for part in parts:
-        typer.echo(f"{part.name:{width}}  {part.parameters:>12,} parameters  {part.size:>12,} bytes")
+        typer.echo(f"{part.name:{width}}  {part.parameters:>14,} parameters  {part.size:>15,} bytes")
     parameters, size = sum(part.parameters for part in parts), sum(part.size for part in parts)
-    typer.echo(f"{'total':{width}}  {parameters:>12,} parameters  {size:>12,} bytes")
+    typer.echo(f"{'total':{width}}  {parameters:>14,} parameters  {size:>15,} bytes")
+
+
+Backbone = Annotated[str, typer.Argument(help="Whose weights: codi-v1.")]
+Format = Annotated[str | None, typer.Option(help="float32, float16 or bfloat16; as in the files where left out.")]
+Mode = Annotated[str, typer.Option(help="official: as released; partner: as the paper describes, for retraining.")]
+
+
+@app.command()
+def convert(
+    backbone: Backbone,
+    source: Annotated[Path, typer.Option("--from", help="The folder that holds the published files.")],
+    target: Annotated[Path, typer.Option("--to", help="The bundle's folder; it must not exist.")],
+    dtype: Format = None,
+    mode: Mode = "official",
+) -> None:
+    """Published weights -> a bundle."""
+    from codi.apps.weights import convert as run_conversion
+
+    run_conversion(backbone, source, target, dtype, mode, typer.echo)
+
+
+@app.command()
+def pull(
+    backbone: Backbone,
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of the repository.")] = None,
+    target: Annotated[Path | None, typer.Option("--to", help="The bundle's folder; the user's cache.")] = None,
+    dtype: Format = None,
+    mode: Mode = "official",
+) -> None:
+    """Fetch published weights from the hub and convert them; what was fetched before is not fetched again."""
+    from codi.apps.weights import pull as run_pull
+
+    run_pull(backbone, revision, target, dtype, mode, typer.echo)
+
+
+@train.command()
+def bridge(
+    model: Annotated[str, typer.Option(help="A codi-v1 bundle in partner mode.")],
+    data: Annotated[Path, typer.Option(help="Clips with sound, each with a .txt caption of the same name.")],
+    target: Annotated[Path, typer.Option("--to", help="The new bundle's folder; it must not exist.")],
+    outputs: Annotated[Many, typer.Option(help="The modalities to bridge.")] = None,
+    steps: Annotated[int, typer.Option(help="Steps of the optimiser.")] = 1000,
+    batch: Annotated[int, typer.Option(help="Examples a step.")] = 8,
+    rate: Annotated[float, typer.Option("--lr", help="Peak learning rate.")] = 1e-4,
+    size: Annotated[int | None, typer.Option(help="Side of pictures and frames in pixels.")] = None,
+) -> None:
+    """Retrain the bridges of a bundle; its bases stay what they are. A run that was stopped goes on where it was."""
+    arguments.whole("--steps", steps, 1, 10**7)
+    arguments.whole("--batch", batch, 1, 4096)
+    arguments.number("--lr", rate, maximum=1.0, above=True)
+    wanted = arguments.check_outputs(outputs or ["video", "audio"], ())
+    if not data.is_dir():
+        raise InputError(str(data), "is no folder", "give one that holds clips and their captions")
+    from codi.training.codi_v1_bridges import retrain
+    from codi.training.loop import FitConfig
+
+    config = FitConfig(steps=steps, batch=batch, lr=rate, hours=10**6)
+    typer.echo(retrain(model, data, target, wanted, config, size))
 
 
 @world.command()

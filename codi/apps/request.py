@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,7 +17,7 @@ from codi import files
 from codi.apps.arguments import Source, by_modality
 from codi.bundles import bundle_hash, find_bundle
 from codi.media import Media, cannot_write, staging
-from codi.types import InputError
+from codi.types import CodiWarning, InputError
 
 DTYPES = ("float32", "bfloat16", "float16")
 _PACKAGES = ("codi-engine", "torch", "diffusers", "transformers", "numpy")
@@ -92,12 +94,44 @@ def run(request: Request, bundle: Path, threads: int | None = None) -> Any:
     device = _device(request)
     inputs, given = by_modality(request.inputs), by_modality(request.given)
     negative = by_modality(request.negative)
-    pipeline = CoDiPipeline.from_pretrained(
-        bundle, inputs={*inputs, *negative}, given=given, outputs=request.outputs, dtype=getattr(torch, request.dtype)
-    ).to(device)
-    return pipeline(
-        inputs=inputs, given=given, outputs=request.outputs, negative_prompt=negative or None, **request.parameters
-    )
+    with plain_warnings():
+        pipeline = CoDiPipeline.from_pretrained(
+            bundle,
+            inputs={*inputs, *negative},
+            given=given,
+            outputs=request.outputs,
+            dtype=getattr(torch, request.dtype),
+        ).to(device)
+        return pipeline(
+            inputs=inputs, given=given, outputs=request.outputs, negative_prompt=negative or None, **request.parameters
+        )
+
+
+@contextmanager
+def plain_warnings() -> Iterator[None]:
+    """Codi's own warnings as one line each, without the place in the code that other warnings keep."""
+    former = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        if issubclass(category, CodiWarning):
+            print(message, file=sys.stderr)  # noqa: T201
+        else:
+            former(message, category, *place, **more)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", CodiWarning)
+        warnings.showwarning = show
+        try:
+            yield
+        finally:
+            warnings.showwarning = former
+
+
+def needed(bundle: Path, inputs: Sequence[str], given: Sequence[str], outputs: Sequence[str]) -> set[str]:
+    """The components of a bundle that a request would load."""
+    from codi.pipeline import pipeline_class
+
+    return pipeline_class(bundle).needed(inputs, given, outputs)
 
 
 def _device(request: Request) -> Any:

@@ -1,1 +1,1 @@
-"""What carries the modalities: the networks of codi-mini, later those of public models."""
+"""What carries the modalities: the networks of codi-mini, those of public models."""
