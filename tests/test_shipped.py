@@ -34,7 +34,7 @@ def figures(engine):
     [
         *(("text", factor, 0.8) for factor in ("shape", "colour", "size", "motion", "tempo")),
         *(("image", "shape", 0.5), ("image", "colour", 0.8)),
-        *(("audio", factor, 0.6) for factor in ("shape", "colour", "motion")),
+        *(("audio", factor, 0.6) for factor in ("shape", "colour", "motion", "tempo")),
         *(("video", "shape", 0.5), ("video", "colour", 0.8)),
     ],
 )
