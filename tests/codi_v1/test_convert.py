@@ -230,11 +230,25 @@ def test_pull_without_network_is_one_line(tmp_path, capsys, monkeypatch):
     def offline(*_, **__):
         raise ConnectionError("Name or service not known")
 
-    monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_files", offline)
+    monkeypatch.setattr(huggingface_hub.HfApi, "repo_info", offline)
     assert cli.run(["pull", "codi-v1", "--to", str(tmp_path / "bundle")]) == 2
     printed = capsys.readouterr().err
     assert "network" in printed and printed.count("\n") == 1
     assert not os.listdir(tmp_path)
+
+
+def test_pull_into_a_full_disk_says_so(tmp_path, capsys, monkeypatch):
+    import huggingface_hub
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "repo_info", lambda *_, **__: None)
+    monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_files", lambda *_, **__: list(FILES))
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", full)
+    assert cli.run(["pull", "codi-v1", "--to", str(tmp_path / "bundle")]) == 2
+    printed = capsys.readouterr().err
+    assert "No space left" in printed and printed.count("\n") == 1
 
 
 @pytest.mark.parametrize("half", [False, True])
@@ -253,6 +267,7 @@ def test_pull_fetches_the_files_of_its_precision_and_converts(published, tmp_pat
         shutil.copy(known if known.is_file() else folder / path, place)
         return str(place)
 
+    monkeypatch.setattr(huggingface_hub.HfApi, "repo_info", lambda *_, **__: None)
     monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_files", lambda self, repository, revision=None: listed)
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
     monkeypatch.setenv("CODI_BUNDLES", str(tmp_path))

@@ -25,12 +25,14 @@ def fetch(folder: Path, revision: str | None, half: bool, say: Say) -> Path:
         The folder, in the layout that the converter reads.
 
     Raises:
-        InputError: no connection, no such revision, or files that are not there.
+        InputError: no connection, no such revision, files that are not there, or a folder that cannot be written.
     """
-    from huggingface_hub import HfApi
+    from huggingface_hub import HfApi, logging
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
+    logging.set_verbosity_error()  # it would tell of every attempt
     try:
+        HfApi().repo_info(REPOSITORY, revision=revision, timeout=10)  # at once where there is no network
         listed = HfApi().list_repo_files(REPOSITORY, revision=revision)
         for name, path in chosen(listed, half).items():
             say(f"{path} ...")
@@ -41,11 +43,13 @@ def fetch(folder: Path, revision: str | None, half: bool, say: Say) -> Path:
     except (HfHubHTTPError, HFValidationError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(REPOSITORY, f"was not given out ({reason})", "check --revision, or try again later") from error
-    except OSError as error:
-        raise _unreachable() from error
     except Exception as error:
+        if type(error) in (OSError, PermissionError, NotADirectoryError):
+            raise InputError(str(folder), f"cannot be written ({error})", "name another folder with --to") from error
         # The hub's client raises the errors of whichever transport it stands on.
-        if type(error).__module__.startswith(("httpx", "httpcore", "requests", "urllib3", "huggingface_hub")):
+        if isinstance(error, OSError) or type(error).__module__.startswith(
+            ("httpx", "httpcore", "requests", "urllib3", "huggingface_hub")
+        ):
             raise _unreachable() from error
         raise
     return folder
