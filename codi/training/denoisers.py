@@ -138,15 +138,13 @@ def train(
         noisy, target = noised(sample.clean, level, denoiser)
         clock = torch.full((noisy.shape[-1],), torch.nan, dtype=torch.float64)
         predicted = denoiser(noisy, level, Tokens(states, None, bias), clock).sample
-        error = (
-            (emphasised(name, predicted - target).square() * focus(sample, known(level, highest), gain))
-            .flatten(1)
-            .mean(1)
-        )
+        sure = known(level, highest)
+        squared = emphasised(name, predicted - target).square() * focus(sample, sure, gain)
+        error = squared.flatten(1).mean(1)
         if critic is None:
             return error, torch.zeros(())
         estimate = noisy - level.view(-1, *([1] * (noisy.ndim - 1))) * predicted
-        return error, judged(critic, estimate, sample, known(level, highest)).mean()
+        return error, judged(critic, estimate, sample, sure).mean()
 
     def loss(rng: np.random.Generator, batch: int) -> Losses:
         level = draw_levels(batch, shift, even)

@@ -39,6 +39,7 @@ class VideoDenoiser(UNetDenoiser):
 
     The frames' noise is correlated (Ge et al. 2023, "Preserve your own correlation", equation 6): what stands still is
     then what the image UNet makes of the common part, alike in all frames, and the motion modules have only to move it.
+    A scheduler that adds noise of its own while it samples adds it white.
     """
 
     def noise(self, white: torch.Tensor) -> torch.Tensor:
