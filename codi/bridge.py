@@ -20,6 +20,7 @@ from einops import rearrange, repeat
 from torch import nn
 from torch.nn import functional
 
+from codi.attention import attend
 from codi.components import component
 from codi.types import Tokens
 
@@ -105,7 +106,7 @@ class Reader(nn.Module):
 
     def __init__(self, channels: int, inner: int) -> None:
         super().__init__()
-        self.to_query = nn.Linear(channels, inner)
+        self.to_query = nn.Sequential(nn.LayerNorm(channels), nn.Linear(channels, inner))
         self.to_out = nn.Linear(inner, channels)
         nn.init.zeros_(self.to_out.weight)
         nn.init.zeros_(self.to_out.bias)
@@ -151,7 +152,7 @@ class Bridge(ModelMixin, ConfigMixin):
 
         Args:
             site: name of the attention module.
-            hidden: [batch, positions, channels] normalised hidden states.
+            hidden: [batch, positions, channels] hidden states.
             times: [positions] seconds, NaN where global.
             tokens: from `prepare`.
 
@@ -162,7 +163,7 @@ class Bridge(ModelMixin, ConfigMixin):
         assert isinstance(reader, Reader)
         query = rotate(rearrange(reader.to_query(hidden), "b n (h c) -> b h n c", h=self.config.heads), times)
         mask = None if tokens.bias is None else tokens.bias[:, None, None]
-        mixed = functional.scaled_dot_product_attention(query, tokens.keys, tokens.values, attn_mask=mask)
+        mixed = attend(query, tokens.keys, tokens.values, mask)
         return reader.to_out(rearrange(mixed, "b h n c -> b n (h c)"))
 
     def has(self, site: str) -> bool:

@@ -14,8 +14,8 @@ import torch
 from diffusers.models.attention_processor import Attention
 from einops import rearrange, repeat
 from torch import nn
-from torch.nn import functional
 
+from codi.attention import attend
 from codi.bridge import Bridge, KeysValues
 from codi.types import Tokens
 
@@ -62,7 +62,7 @@ class Port:
 
 
 def cross_attentions(model: nn.Module) -> Iterator[tuple[str, Attention]]:
-    """The prompt's cross-attentions by name: self-attentions and the motion modules' are none."""
+    """The prompt's cross-attentions by name: self-attentions are none."""
     for name, module in model.named_modules():
         if isinstance(module, Attention) and module.is_cross_attention:
             yield name, module
@@ -85,7 +85,7 @@ class PortProcessor:
         """[batch * frames, positions, channels] -> the same shape."""
         query, key, value = attn.to_q(hidden_states), attn.to_k(encoder_hidden_states), attn.to_v(encoder_hidden_states)
         query, key, value = (rearrange(x, "b n (h c) -> b h n c", h=attn.heads) for x in (query, key, value))
-        mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=self._bias())
+        mixed = attend(query, key, value, self._bias())
         out = attn.to_out[1](attn.to_out[0](rearrange(mixed, "b h n c -> b n (h c)")))
         return out if self.port.tokens is None else out + self._read(hidden_states)
 

@@ -41,19 +41,21 @@ def schedulers() -> dict[str, Any]:
 
 
 def coupling(
-    image_unet: UNet2DConditionModel, audio_unet: UNet2DConditionModel, transformer: text.TextTransformer
+    image_unet: UNet2DConditionModel,
+    audio_unet: UNet2DConditionModel,
+    transformer: text.TextTransformer,
+    video_unet: UNet2DConditionModel,
 ) -> dict[str, nn.Module]:
     """Untrained environment encoders and bridges for codi-mini's denoisers; they start at zero and change nothing."""
     picture, sound = 16 * _tapped(image_unet), 4 * _tapped(audio_unet)
     words = transformer.config.width + transformer.config.channels
     return {
         "image_environment_encoder": EnvironmentEncoder(picture, image.SLOTS),
-        "video_environment_encoder": EnvironmentEncoder(picture, video.SLOTS),
+        "video_environment_encoder": EnvironmentEncoder(16 * _tapped(video_unet), video.SLOTS),
         "audio_environment_encoder": EnvironmentEncoder(sound, audio.SLOTS),
         "text_environment_encoder": EnvironmentEncoder(words, text.LATENT_TOKENS),
         "image_bridge": Bridge(bridge_sites(image_unet)),
-        # The video UNet has the image UNet's cross-attentions under the same names.
-        "video_bridge": Bridge(bridge_sites(image_unet)),
+        "video_bridge": Bridge(bridge_sites(video_unet)),
         "audio_bridge": Bridge(bridge_sites(audio_unet)),
         "text_bridge": Bridge(text.bridge_sites(transformer)),
     }
@@ -91,10 +93,10 @@ def debug_bundle(folder: Path, seed: int = 0) -> Path:
     torch.manual_seed(seed)
     widths = (16, 32)
     image_unet, audio_unet = image.image_unet(widths=widths), audio.audio_unet(widths=widths)
-    transformer = text.TextTransformer(width=32, layers=2)
-    coupled = coupling(image_unet, audio_unet, transformer)
+    transformer, video_unet = text.TextTransformer(width=32, layers=2), image.image_unet(widths=widths)
+    coupled = coupling(image_unet, audio_unet, transformer, video_unet)
     prompted = TextPromptEncoder(layers=1)
-    _stir(image_unet, audio_unet, transformer, prompted, *coupled.values())
+    _stir(image_unet, audio_unet, transformer, video_unet, prompted, *coupled.values())
     components = {
         **_debug_text(),
         "text_prompt_encoder": prompted,
@@ -107,7 +109,7 @@ def debug_bundle(folder: Path, seed: int = 0) -> Path:
         "audio_vocoder": Vocoder(width=16, depth=1),
         "audio_denoiser": audio_unet,
         "video_prompt_encoder": VideoPromptEncoder(widths=(3, 8, 8, 8, 8)),
-        "video_motion": video.motion_adapter(widths),
+        "video_denoiser": video_unet,
         **coupled,
         **schedulers(),
     }

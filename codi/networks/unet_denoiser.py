@@ -25,7 +25,7 @@ class UNetDenoiser(ABC):
     """Runs a UNet through its port; subclasses say how their latent lies in space and time.
 
     Args:
-        unet: UNet2DConditionModel or UNetMotionModel; its timestep is 1000 x level.
+        unet: UNet2DConditionModel; its timestep is 1000 x level.
         bridge: the readers; None where the bundle has none.
     """
 
@@ -59,10 +59,11 @@ class UNetDenoiser(ABC):
         frames = self.frames(latent)
         states = prompt.states if frames == 1 else prompt.states.repeat_interleave(frames, dim=0)
         with self.port.reading(prompt, partners, lambda n: self.site_times(n, latent, clock), frames):
-            sample = self.unet(latent, 1000 * level, encoder_hidden_states=states).sample
+            timestep = 1000 * level.repeat_interleave(frames)
+            sample = self.unet(self.fold(latent), timestep, encoder_hidden_states=states).sample
         assert self._tapped is not None
         tapped, self._tapped = self._tapped, None
-        return Denoised(sample, self.features(tapped, latent))
+        return Denoised(self.unfold(sample, latent), self.features(tapped, latent))
 
     def _keep(self, module: nn.Module, inputs: object, output: torch.Tensor) -> None:
         self._tapped = output
@@ -70,6 +71,14 @@ class UNetDenoiser(ABC):
     def frames(self, latent: torch.Tensor) -> int:
         """Frames that the UNet folds into its batch."""
         return 1
+
+    def fold(self, latent: torch.Tensor) -> torch.Tensor:
+        """The latent as the UNet takes it: [batch * frames, channels, height, width]."""
+        return latent
+
+    def unfold(self, sample: torch.Tensor, latent: torch.Tensor) -> torch.Tensor:
+        """What the UNet gave, in the latent's shape."""
+        return sample
 
     def noise(self, white: torch.Tensor) -> torch.Tensor:
         """White noise, as it is."""

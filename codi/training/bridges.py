@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import MotionAdapter, UNet2DConditionModel
+from diffusers import UNet2DConditionModel
 from omegaconf import DictConfig
 from torch import nn
 
@@ -37,7 +37,7 @@ Latents = dict[str, tuple[torch.Tensor, torch.Tensor]]
 BASES: dict[str, tuple[str, type[Any]]] = {
     "image_denoiser": ("denoiser_image/final", UNet2DConditionModel),
     "audio_denoiser": ("denoiser_audio/final", UNet2DConditionModel),
-    "video_motion": ("denoiser_video/motion", MotionAdapter),
+    "video_denoiser": ("denoiser_video/final", UNet2DConditionModel),
     "text_denoiser": ("denoiser_text/final", TextTransformer),
 }
 """By component, the denoisers' folders below the runs folder and their classes."""
@@ -97,11 +97,9 @@ def train(settings: DictConfig) -> None:
     """Run the stage."""
     torch.manual_seed(0)
     bases = frozen_bases()
-    modules = nn.ModuleDict(coupling(bases["image_denoiser"], bases["audio_denoiser"], bases["text_denoiser"]))
+    modules = nn.ModuleDict(coupling(*(bases[f"{name}_denoiser"] for name in ("image", "audio", "text", "video"))))
     parts: dict[str, Any] = {**bases, **modules}
     engines = {name: modality.engine()(parts) for name, modality in registry().items()}
-    for engine in engines.values():
-        _freeze(engine)
     runs = runs_folder()
     clips = Clips(full_caption_bank(), TextAutoencoder.from_pretrained(runs / "autoencoder_text" / "final").eval())
     prompts, shift = latents.Prompts(), float(settings.shift)
@@ -205,10 +203,3 @@ def validation(engines: Mapping[str, Engine], clips: Clips, prompts: latents.Pro
                 rows.setdefault(name, []).append(float(made.error))
         figures |= {f"{name} {label}": on / off for name, (on, off) in rows.items()}
     return figures
-
-
-def _freeze(engine: Engine) -> None:
-    """The video engine builds its own copy of the image UNet: freeze what the denoisers hold."""
-    model = getattr(engine.denoiser, "unet", None) or getattr(engine.denoiser, "transformer", None)
-    assert isinstance(model, nn.Module)
-    model.eval().requires_grad_(False)

@@ -154,6 +154,30 @@ class SoundCritic(EventCritic):
         super().__init__(frame, width)
 
 
+class ClipAndFrames(Critic):
+    """Latents of clips: the clip critic on the whole, the picture critic on a few of its frames.
+
+    Args:
+        clip, picture: finished critics.
+        count: frames of a clip that are looked at, drawn anew each time.
+    """
+
+    def __init__(self, clip: Critic, picture: Critic, count: int = 2) -> None:
+        super().__init__()
+        self.clip, self.picture, self.count = clip, picture, count
+
+    def error(self, latent: torch.Tensor, facts: torch.Tensor, events: torch.Tensor) -> torch.Tensor:
+        """See the class."""
+        frames = torch.randperm(latent.shape[2])[: self.count].tolist()
+        seen = [self.picture.error(latent[:, :, k], facts, events) for k in frames]
+        return self.clip.error(latent, facts, events) + torch.stack(seen).mean(0)
+
+    def accuracy(self, latent: torch.Tensor, facts: torch.Tensor, events: torch.Tensor) -> dict[str, float]:
+        """See the class; of the picture's factors, in the middle frame."""
+        seen = self.picture.accuracy(latent[:, :, latent.shape[2] // 2], facts, events)
+        return self.clip.accuracy(latent, facts, events) | seen
+
+
 Draw = Callable[[np.random.Generator, np.ndarray], torch.Tensor]
 CRITICS: Final[dict[str, type[Critic]]] = {"image": PictureCritic, "video": ClipCritic, "audio": SoundCritic}
 

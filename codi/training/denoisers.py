@@ -8,24 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers.models.attention_processor import Attention, AttnProcessor, AttnProcessor2_0
 from omegaconf import DictConfig
 from safetensors.torch import load_file
 from torch import nn
 
 from codi.modalities.audio.denoiser import AudioDenoiser, audio_unet
+from codi.modalities.audio.engine import AudioEngine
 from codi.modalities.image.denoiser import ImageDenoiser, image_unet
-from codi.modalities.text.denoiser import TextDenoiser, TextTransformer
-from codi.modalities.video.denoiser import VideoDenoiser, motion_adapter, video_unet
+from codi.modalities.text.denoiser import LATENT_TOKENS, TextDenoiser, TextTransformer
+from codi.modalities.video.denoiser import VideoDenoiser
+from codi.modalities.video.engine import VideoEngine
 from codi.modality import Denoiser
+from codi.networks.clip_transformer import ClipTransformer
 from codi.training import latents
-from codi.training.critic import Critic, load_critic
+from codi.training.critic import ClipAndFrames, Critic, load_critic
 from codi.training.loop import FitConfig, Losses, fit, runs_folder
-from codi.types import Tokens
+from codi.types import ClipSpec, Tokens
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,9 @@ class Sample:
     object: torch.Tensor | None = None
     events: torch.Tensor | None = None
 
+
+UNTIMED: Final = torch.tensor([torch.nan], dtype=torch.float64)
+"""The clock of what has no time."""
 
 Draw = Callable[[np.random.Generator, int], Sample]
 
@@ -86,11 +93,10 @@ def judged(critic: Critic, estimate: torch.Tensor, sample: Sample, sure: torch.T
 def moving(error: torch.Tensor) -> torch.Tensor:
     """Errors of clips [batch, channels, frames, height, width] with the motion louder than what stands still.
 
-    Most of a clip's error is in its still background, which the frozen image UNet settles; the motion modules would
-    learn from its noise.
+    Most of a clip's error is in its still background.
     """
     still = error.mean(2, keepdim=True)
-    return 2 * (error - still) + 0.7 * still
+    return 1.2 * (error - still) + still
 
 
 EMPHASIS: Final[dict[str, Callable[[torch.Tensor], torch.Tensor]]] = {"video": moving}
@@ -107,6 +113,7 @@ def train(
     denoiser: Denoiser,
     draw: Draw,
     settings: DictConfig,
+    clock: torch.Tensor,
     critic: Critic | None = None,
 ) -> None:
     """Run the stage.
@@ -116,16 +123,17 @@ def train(
         model: what is trained and saved.
         denoiser: runs it.
         draw: (generator, batch) -> training data.
-        settings: `start` names a weight file to begin from; motion modules alone will do for video.
+        settings: `start` names a weight file to begin from.
             `shift` and `even` are draw_levels'; `critic` weighs the critic's term, `known`
             is the level above which neither it nor the object's weight counts.
+        clock: of the latents.
         critic: judges the estimates of the clean latents.
     """
     if settings.get("start"):
-        unknown = model.load_state_dict(load_file(settings.start), strict=False).unexpected_keys
-        if unknown:
-            raise ValueError(f"{settings.start}: does not fit: {unknown[0]}")
+        _start(model, Path(settings.start))
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a tenth faster on a CPU
+    if settings.fit.get("bf16"):
+        _write_attention_out(model)
     prompts, shift, even = latents.Prompts(), float(settings.shift), float(settings.get("even", 0.25))
 
     highest = float(settings.get("known", 0.95))
@@ -136,7 +144,6 @@ def train(
         sample = draw(rng, batch)
         states, bias = prompts.draw(sample.facts, rng)
         noisy, target = noised(sample.clean, level, denoiser)
-        clock = torch.full((noisy.shape[-1],), torch.nan, dtype=torch.float64)
         predicted = denoiser(noisy, level, Tokens(states, None, bias), clock).sample
         sure = known(level, highest)
         squared = emphasised(name, predicted - target).square() * focus(sample, sure, gain)
@@ -164,6 +171,27 @@ def train(
     model.save_pretrained(folder / "final")  # type: ignore[operator]
 
 
+def _write_attention_out(model: nn.Module) -> None:
+    """diffusers' attention without the fused kernel, whose backward is slow in bfloat16 on a CPU (see `attend`)."""
+    for module in model.modules():
+        if isinstance(module, Attention) and isinstance(module.processor, AttnProcessor2_0):
+            module.set_processor(AttnProcessor())
+
+
+def _start(model: nn.Module, path: Path) -> None:
+    """Load weights; blocks that they lack begin as the identity.
+
+    Raises:
+        ValueError: weights that the model has no place for.
+    """
+    loaded = model.load_state_dict({k: v.float() for k, v in load_file(path).items()}, strict=False)
+    if loaded.unexpected_keys:
+        raise ValueError(f"{path}: does not fit: {loaded.unexpected_keys[0]}")
+    for name in loaded.missing_keys:
+        if ".to_out.0." in name or ".ff.net.2." in name:
+            nn.init.zeros_(model.get_parameter(name))
+
+
 def train_image(settings: DictConfig) -> None:
     """Stage `denoiser_image`: single frames of the clips."""
     torch.manual_seed(0)
@@ -175,7 +203,7 @@ def train_image(settings: DictConfig) -> None:
         return Sample(torch.from_numpy(store[clips, frames]).float(), facts[clips], cells[clips, frames][:, None])
 
     unet = image_unet()
-    train("image", unet, ImageDenoiser(unet), draw, settings, load_critic("image") if settings.critic else None)
+    train("image", unet, ImageDenoiser(unet), draw, settings, UNTIMED, load_critic("image") if settings.critic else None)
 
 
 def train_audio(settings: DictConfig) -> None:
@@ -189,11 +217,12 @@ def train_audio(settings: DictConfig) -> None:
         return Sample(torch.from_numpy(store[clips]).float(), facts[clips], events=events[clips])
 
     unet = audio_unet()
-    train("audio", unet, AudioDenoiser(unet), draw, settings, load_critic("audio") if settings.critic else None)
+    clock = AudioEngine({}).clock(ClipSpec())
+    train("audio", unet, AudioDenoiser(unet), draw, settings, clock, load_critic("audio") if settings.critic else None)
 
 
 def train_video(settings: DictConfig) -> None:
-    """Stage `denoiser_video`: motion modules around the frozen image UNet."""
+    """Stage `denoiser_video`: whole clips."""
     torch.manual_seed(0)
     store = latents.load("video")
     facts, cells = latents.facts_table(len(store)), latents.object_cells(len(store))
@@ -204,12 +233,10 @@ def train_video(settings: DictConfig) -> None:
         clean = torch.from_numpy(store[clips]).float().transpose(1, 2)
         return Sample(clean, facts[clips], cells[clips][:, None], events[clips])
 
-    image = UNet2DConditionModel.from_pretrained(runs_folder() / "denoiser_image" / "final")
-    unet = video_unet(image, motion_adapter())
-    unet.freeze_unet2d_params()
-    critic = load_critic("video") if settings.critic else None
-    train("video", unet, VideoDenoiser(unet), draw, settings, critic)
-    unet.save_motion_modules(str(runs_folder() / "denoiser_video" / "motion"))
+    transformer = ClipTransformer()
+    clock = VideoEngine({}).clock(ClipSpec())
+    critic = ClipAndFrames(load_critic("video"), load_critic("image")) if settings.critic else None
+    train("video", transformer, VideoDenoiser(transformer), draw, settings, clock, critic)
 
 
 def train_text(settings: DictConfig) -> None:
@@ -229,4 +256,4 @@ def train_text(settings: DictConfig) -> None:
         return Sample(clean[rows], bank["facts"][rows])
 
     transformer = TextTransformer()
-    train("text", transformer, TextDenoiser(transformer), draw, settings)
+    train("text", transformer, TextDenoiser(transformer), draw, settings, UNTIMED.expand(LATENT_TOKENS))

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import accelerate
 import numpy as np
 import torch
 from accelerate import Accelerator
@@ -32,6 +33,7 @@ class FitConfig:
         ema: decay of the exponential moving average of the weights (with diffusers' warm-up).
         clip: largest norm of the gradient.
         save_seconds: a checkpoint at least this often.
+        bf16: run the model in bfloat16 where autocast does, for processors that are faster in it.
         hours: CPU-hours granted (one thread); the run stops with a checkpoint when they are spent.
     """
 
@@ -45,6 +47,7 @@ class FitConfig:
     seed: int = 0
     save_seconds: float = 150.0
     log_every: int = 20
+    bf16: bool = False
     hours: float = 10.0
 
 
@@ -53,9 +56,9 @@ def runs_folder() -> Path:
     return Path(os.environ.get("CODI_RUNS") or Path.home() / ".cache" / "codi" / "runs")
 
 
-def step_generator(seed: int, step: int) -> np.random.Generator:
+def step_generator(seed: int, step: int, process: int = 0) -> np.random.Generator:
     """The data generator of one step; torch's own is seeded with it, so a resumed run repeats the uninterrupted one."""
-    rng = np.random.default_rng((seed, step))
+    rng = np.random.default_rng((seed, step, process) if process else (seed, step))
     torch.manual_seed(int(rng.integers(2**63)))
     return rng
 
@@ -80,14 +83,14 @@ def fit(
     """
     folder = runs_folder() / name
     folder.mkdir(parents=True, exist_ok=True)
-    accelerator = Accelerator(cpu=not torch.cuda.is_available())
+    accelerator = Accelerator(cpu=not torch.cuda.is_available(), step_scheduler_with_optimizer=False)
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, config.lr, betas=(0.9, 0.99), weight_decay=config.weight_decay, fused=True)
     schedule = get_scheduler("cosine", optimizer, num_warmup_steps=config.warmup, num_training_steps=config.steps)
     ema = EMAModel(trained, decay=config.ema)
     clock = _Progress()
     optimizer, schedule = accelerator.prepare(optimizer, schedule)
-    holder = accelerator.prepare(_Trained(trained))
+    holder = accelerator.prepare_model(_Trained(trained), evaluation_mode=True)
     accelerator.register_for_checkpointing(ema, clock)
     if (folder / "state").exists():
         accelerator.load_state(str(folder / "state"))
@@ -96,25 +99,28 @@ def fit(
     saved = time.monotonic()
     for step in bar:
         begun = time.thread_time()
-        losses = loss(step_generator(config.seed, step), config.batch)
+        with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=config.bf16):
+            losses = loss(step_generator(config.seed, step, accelerator.process_index), config.batch)
         accelerator.backward(losses["loss"])
+        _average_gradients(accelerator, trained)
         accelerator.clip_grad_norm_(holder.parameters(), config.clip)
         optimizer.step()
         schedule.step()
         optimizer.zero_grad()
         ema.step(trained)
         clock.advance(time.thread_time() - begun, losses)
-        over = clock.seconds > config.hours * 3600
+        over = _agreed(accelerator, clock.seconds > config.hours * 3600)
         if clock.step % config.log_every == 0:
-            bar.set_postfix(_log(folder, clock))
-        if over or time.monotonic() - saved > config.save_seconds or clock.step == config.steps:
+            bar.set_postfix(_log(accelerator, folder, clock))
+        due = over or time.monotonic() - saved > config.save_seconds or clock.step == config.steps
+        if _agreed(accelerator, due):
             _save(accelerator, folder)
             saved = time.monotonic()
         if over:
             break
     ema.copy_to(trained)
     model.eval()
-    if validate is not None:
+    if validate is not None and accelerator.is_main_process:
         _write(folder, {"step": clock.step, "cpu_seconds": clock.seconds, "validation": validate()})
     return folder
 
@@ -152,9 +158,28 @@ class _Progress:
         self.step, self.seconds = int(state["step"]), state["seconds"]
 
 
-def _log(folder: Path, clock: _Progress) -> dict[str, float]:
+def _average_gradients(accelerator: Accelerator, trained: list[nn.Parameter]) -> None:
+    """Across the processes of `accelerate launch`, each of which drew a batch of its own."""
+    if accelerator.num_processes == 1:
+        return
+    gradients = [p.grad for p in trained if p.grad is not None]
+    mean = accelerator.reduce(torch.cat([g.flatten() for g in gradients]), "mean")
+    for gradient, part in zip(gradients, mean.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(part.view_as(gradient))
+
+
+def _agreed(accelerator: Accelerator, flag: bool) -> bool:
+    """The main process's decision in all of them: their clocks differ."""
+    if accelerator.num_processes == 1:
+        return flag
+    return bool(accelerate.utils.broadcast(torch.tensor(float(flag), device=accelerator.device)))
+
+
+def _log(accelerator: Accelerator, folder: Path, clock: _Progress) -> dict[str, float]:
     means = {key: float(np.mean([row[key] for row in clock.recent])) for key in clock.recent[0]}
     clock.recent = []
+    if not accelerator.is_main_process:
+        return means
     _write(folder, {"step": clock.step, "cpu_seconds": round(clock.seconds, 1), **means})
     return means
 
@@ -167,13 +192,17 @@ def _write(folder: Path, row: dict[str, object]) -> None:
 def _save(accelerator: Accelerator, folder: Path) -> None:
     """Write beside, then swap: a run killed here keeps its last checkpoint."""
     fresh, old, state = folder / "state.new", folder / "state.old", folder / "state"
-    shutil.rmtree(fresh, ignore_errors=True)
+    if accelerator.is_main_process:
+        shutil.rmtree(fresh, ignore_errors=True)
+    accelerator.wait_for_everyone()
     accelerator.save_state(str(fresh))
-    shutil.rmtree(old, ignore_errors=True)
-    if state.exists():
-        state.rename(old)
-    fresh.rename(state)
-    shutil.rmtree(old, ignore_errors=True)
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        shutil.rmtree(old, ignore_errors=True)
+        if state.exists():
+            state.rename(old)
+        fresh.rename(state)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def batches(count: int, size: int) -> Iterator[slice]:

@@ -20,15 +20,13 @@ WIDTHS = (16, 32)
 @pytest.fixture
 def parts():
     torch.manual_seed(0)
-    from codi.modalities.video.denoiser import motion_adapter
-
     bases = {
         "image_denoiser": image_unet(widths=WIDTHS),
         "audio_denoiser": audio_unet(widths=WIDTHS),
-        "video_motion": motion_adapter(WIDTHS),
         "text_denoiser": TextTransformer(width=32, layers=2),
+        "video_denoiser": image_unet(widths=WIDTHS),
     }
-    return bases | coupling(bases["image_denoiser"], bases["audio_denoiser"], bases["text_denoiser"])
+    return bases | coupling(*bases.values())
 
 
 def passes(engine, partners: Tokens | None) -> torch.Tensor:

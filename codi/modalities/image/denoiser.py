@@ -13,9 +13,16 @@ SLOTS = 4
 
 
 def image_unet(
-    latent_channels: int = 12, widths: tuple[int, ...] = (64, 128), cross_attention_dim: int = 256
+    latent_channels: int = 12, widths: tuple[int, ...] = (64, 128), cross_attention_dim: int = 256, depth: int = 2
 ) -> UNet2DConditionModel:
-    """codi-mini's image UNet, untrained: the decoder attends at both resolutions, the encoder at 4x4."""
+    """codi-mini's image UNet, untrained: the decoder attends at both resolutions, the encoder at 4x4.
+
+    Args:
+        latent_channels: of the latent.
+        widths: channels at 8x8 and at 4x4.
+        cross_attention_dim: channels of the prompt's tokens.
+        depth: transformer blocks at a site of the 4x4 level.
+    """
     return UNet2DConditionModel(
         sample_size=8,
         in_channels=latent_channels,
@@ -25,6 +32,7 @@ def image_unet(
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
         cross_attention_dim=cross_attention_dim,
+        transformer_layers_per_block=(1, depth),
         attention_head_dim=4,
         norm_num_groups=16,
     )

@@ -1,4 +1,4 @@
-"""Video: the image autoencoder frame by frame, the image denoiser with motion modules."""
+"""Video: the image autoencoder frame by frame, a transformer over them."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ def _engine() -> type[Engine]:
 
 MODALITY = Modality(
     name="video",
-    classes={"VideoPromptEncoder": "codi.modalities.video.prompt"},
+    classes={
+        "VideoPromptEncoder": "codi.modalities.video.prompt",
+        "ClipTransformer": "codi.networks.clip_transformer",
+    },
     prompts=("video_prompt_encoder",),
-    stands=("image_autoencoder", "image_denoiser", "video_motion", "video_environment_encoder"),
+    stands=("image_autoencoder", "video_denoiser", "video_environment_encoder"),
     generates=(
         "image_autoencoder",
-        "image_denoiser",
-        "video_motion",
+        "video_denoiser",
         "video_environment_encoder",
         "video_bridge",
         "video_scheduler",

@@ -11,11 +11,11 @@ from einops import rearrange, repeat
 
 from codi.media import Video
 from codi.modalities.image.engine import SIDE, fit, picture_shape, to_pixels, to_tensor
-from codi.modalities.video.denoiser import SLOTS, VideoDenoiser, video_unet
+from codi.modalities.video.denoiser import SLOTS, VideoDenoiser
 from codi.types import ClipSpec, InputError
 
 MAX_FRAMES = 32
-"""Positions of the motion modules."""
+"""Most frames of a clip: twice what the denoiser was trained on."""
 
 
 class VideoEngine:
@@ -25,10 +25,9 @@ class VideoEngine:
         self.prompt_encoder = parts.get("video_prompt_encoder")
         self.autoencoder = parts.get("image_autoencoder")
         self.environment = parts.get("video_environment_encoder")
-        image, motion = parts.get("image_denoiser"), parts.get("video_motion")
-        if image is not None and motion is not None:
-            unet = video_unet(image, motion)
-            self.denoiser = VideoDenoiser(unet, parts.get("video_bridge"))
+        transformer = parts.get("video_denoiser")
+        if transformer is not None:
+            self.denoiser = VideoDenoiser(transformer, parts.get("video_bridge"))
 
     def prompt(self, media: Sequence[Video]) -> torch.Tensor:
         """Clips -> tokens [batch, K, width], from their first 2 seconds."""
@@ -54,13 +53,13 @@ class VideoEngine:
         """(12, frames, size / 8, size / 8).
 
         Raises:
-            InputError: more frames than the motion modules have positions.
+            InputError: more frames than MAX_FRAMES.
         """
         if clip.frames > MAX_FRAMES:
             raise InputError(
                 f"{clip.duration} s at {clip.fps} frames a second",
                 f"is {clip.frames} frames",
-                f"codi-mini has positions for {MAX_FRAMES}",
+                f"codi-mini makes {MAX_FRAMES} at most",
             )
         channels, height, width = picture_shape(clip)
         return (channels, clip.frames, height, width)
