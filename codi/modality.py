@@ -56,10 +56,6 @@ class Denoiser(Protocol):
         """The prediction and the features at `level` [batch]; `partners` None is the bridge-off pass."""
         ...
 
-    def noise(self, white: torch.Tensor) -> torch.Tensor:
-        """White noise of the latent's shape -> the noise that the denoiser knows: as it is, but for a video."""
-        ...
-
 
 class Environment(Protocol):
     """An environment encoder.

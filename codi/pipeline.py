@@ -165,7 +165,7 @@ class CoDiPipeline(DiffusionPipeline):
 
     def to(self, *arguments: Any, **options: Any) -> CoDiPipeline:
         """As `DiffusionPipeline.to`; engines are built anew on the moved components."""
-        self._release()
+        self._engines = {}
         moved: CoDiPipeline = super().to(*arguments, **options)
         return moved
 
@@ -173,13 +173,6 @@ class CoDiPipeline(DiffusionPipeline):
         """As `DiffusionPipeline.register_modules`."""
         self._engines = {}
         super().register_modules(**components)
-
-    def _release(self) -> None:
-        for engine in self._engines.values():
-            port = getattr(getattr(engine, "denoiser", None), "port", None)
-            if port is not None:
-                port.eject()
-        self._engines = {}
 
     @torch.no_grad()
     def __call__(  # noqa: PLR0913  diffusers' vocabulary, keyword by keyword
@@ -280,7 +273,7 @@ class CoDiPipeline(DiffusionPipeline):
         scheduler = schedule.chosen(getattr(self, f"{name}_scheduler"), call.scheduler)
         scheduler = schedule.prepared(scheduler, call.steps, like.device)
         white = noise.start(engine.latent_shape(call.clip), call.samples)
-        latent = engine.denoiser.noise(white).to(like.device, like.dtype)
+        latent = white.to(like.device, like.dtype)
         latent = latent * getattr(scheduler, "init_noise_sigma", 1.0)
         clock = engine.clock(call.clip).to(like.device)
         return Track(engine, latent, clock, prompt, negative, scheduler, noise)

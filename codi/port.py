@@ -1,18 +1,17 @@
 """Where prompts and bridges enter a denoiser built of diffusers' attention: processors that leave no trace.
 
 A processor is a plain object: it refers to the weights of a `Bridge` and owns none, so the base's state dict, its LoRA
-and its checkpoint are what they were, and ejecting puts back the processors that stood there.
+and its checkpoint are what they were. It stands in the model during a pass alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from diffusers.models.attention_processor import Attention
-from einops import rearrange, repeat
+from einops import rearrange
 from torch import nn
 
 from codi.attention import attend
@@ -20,7 +19,7 @@ from codi.bridge import Bridge, KeysValues
 from codi.types import Tokens
 
 Times = Callable[[int], torch.Tensor]
-"""Positions of one frame at a site -> their times, [frames * positions] seconds in float64."""
+"""Positions at a site -> their times, [positions] seconds in float64."""
 
 
 class Port:
@@ -35,29 +34,24 @@ class Port:
         self.prompt_bias: torch.Tensor | None = None
         self.tokens: KeysValues | None = None
         self.times: Times | None = None
-        self.frames = 1
-        self._model = model
-        self._former: dict[str, Any] = {}
-
-    def inject(self) -> None:
-        """Put a processor at every cross-attention of the model."""
-        for name, attention in cross_attentions(self._model):
-            self._former[name] = attention.processor
-            attention.set_processor(PortProcessor(name, self))
-
-    def eject(self) -> None:
-        """Put back what stood there."""
-        for name, attention in cross_attentions(self._model):
-            attention.set_processor(self._former.pop(name))
+        self._sites = [(attention, PortProcessor(name, self)) for name, attention in cross_attentions(model)]
 
     @contextmanager
-    def reading(self, prompt: Tokens, partners: Tokens | None, times: Times, frames: int = 1) -> Iterator[None]:
-        """State for one pass: the prompt's weights, the partners' tokens (None: bridge off) and the sites' clock."""
-        self.prompt_bias, self.times, self.frames = prompt.bias, times, frames
+    def reading(self, prompt: Tokens, partners: Tokens | None, times: Times) -> Iterator[None]:
+        """State for one pass: the prompt's weights, the partners' tokens (None: bridge off) and the sites' clock.
+
+        The processors stand in the model for as long as the pass: several denoisers may run one model.
+        """
+        self.prompt_bias, self.times = prompt.bias, times
         self.tokens = self.bridge.prepare(partners) if self.bridge is not None and partners is not None else None
+        former = [attention.processor for attention, _ in self._sites]
         try:
+            for attention, processor in self._sites:
+                attention.set_processor(processor)
             yield
         finally:
+            for (attention, _), processor in zip(self._sites, former, strict=True):
+                attention.set_processor(processor)
             self.prompt_bias = self.tokens = self.times = None
 
 
@@ -82,7 +76,7 @@ class PortProcessor:
         attention_mask: torch.Tensor | None = None,
         temb: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """[batch * frames, positions, channels] -> the same shape."""
+        """[batch, positions, channels] -> the same shape."""
         query, key, value = attn.to_q(hidden_states), attn.to_k(encoder_hidden_states), attn.to_v(encoder_hidden_states)
         query, key, value = (rearrange(x, "b n (h c) -> b h n c", h=attn.heads) for x in (query, key, value))
         mixed = attend(query, key, value, self._bias())
@@ -91,12 +85,10 @@ class PortProcessor:
 
     def _bias(self) -> torch.Tensor | None:
         bias = self.port.prompt_bias
-        return None if bias is None else repeat(bias, "b k -> (b f) 1 1 k", f=self.port.frames)
+        return None if bias is None else bias[:, None, None]
 
     def _read(self, hidden: torch.Tensor) -> torch.Tensor | float:
         port = self.port
         if port.bridge is None or port.tokens is None or port.times is None or not port.bridge.has(self.site):
             return 0.0
-        sequence = rearrange(hidden, "(b f) n c -> b (f n) c", f=port.frames)
-        read = port.bridge.read(self.site, sequence, port.times(hidden.shape[1]), port.tokens)
-        return rearrange(read, "b (f n) c -> (b f) n c", f=port.frames)
+        return port.bridge.read(self.site, hidden, port.times(hidden.shape[1]), port.tokens)

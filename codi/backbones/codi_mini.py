@@ -24,6 +24,7 @@ from codi.modalities.text.autoencoder import END, START, TextAutoencoder
 from codi.modalities.text.prompt import TextPromptEncoder
 from codi.modalities.video import denoiser as video
 from codi.modalities.video.prompt import VideoPromptEncoder
+from codi.networks.clip_transformer import ClipTransformer
 from codi.networks.patch_autoencoder import PatchAutoencoder
 from codi.networks.unet_denoiser import bridge_sites
 from codi.pipeline import CoDiPipeline
@@ -44,18 +45,20 @@ def coupling(
     image_unet: UNet2DConditionModel,
     audio_unet: UNet2DConditionModel,
     transformer: text.TextTransformer,
-    video_unet: UNet2DConditionModel,
+    clip_transformer: ClipTransformer,
 ) -> dict[str, nn.Module]:
     """Untrained environment encoders and bridges for codi-mini's denoisers; they start at zero and change nothing."""
     picture, sound = 16 * _tapped(image_unet), 4 * _tapped(audio_unet)
     words = transformer.config.width + transformer.config.channels
+    clip = clip_transformer.config
+    quarter = 4 * (4 * clip.width // clip.patch**2 + 4 * clip.channels)
     return {
         "image_environment_encoder": EnvironmentEncoder(picture, image.SLOTS),
-        "video_environment_encoder": EnvironmentEncoder(16 * _tapped(video_unet), video.SLOTS),
+        "video_environment_encoder": EnvironmentEncoder(quarter, video.SLOTS),
         "audio_environment_encoder": EnvironmentEncoder(sound, audio.SLOTS),
         "text_environment_encoder": EnvironmentEncoder(words, text.LATENT_TOKENS),
         "image_bridge": Bridge(bridge_sites(image_unet)),
-        "video_bridge": Bridge(bridge_sites(video_unet)),
+        "video_bridge": Bridge(clip_transformer.bridge_sites),
         "audio_bridge": Bridge(bridge_sites(audio_unet)),
         "text_bridge": Bridge(text.bridge_sites(transformer)),
     }
@@ -93,10 +96,13 @@ def debug_bundle(folder: Path, seed: int = 0) -> Path:
     torch.manual_seed(seed)
     widths = (16, 32)
     image_unet, audio_unet = image.image_unet(widths=widths), audio.audio_unet(widths=widths)
-    transformer, video_unet = text.TextTransformer(width=32, layers=2), image.image_unet(widths=widths)
-    coupled = coupling(image_unet, audio_unet, transformer, video_unet)
+    transformer, clip_transformer = (
+        text.TextTransformer(width=32, layers=2),
+        ClipTransformer(width=32, layers=3, heads=2),
+    )
+    coupled = coupling(image_unet, audio_unet, transformer, clip_transformer)
     prompted = TextPromptEncoder(layers=1)
-    _stir(image_unet, audio_unet, transformer, video_unet, prompted, *coupled.values())
+    _stir(image_unet, audio_unet, transformer, clip_transformer, prompted, *coupled.values())
     components = {
         **_debug_text(),
         "text_prompt_encoder": prompted,
@@ -109,7 +115,7 @@ def debug_bundle(folder: Path, seed: int = 0) -> Path:
         "audio_vocoder": Vocoder(width=16, depth=1),
         "audio_denoiser": audio_unet,
         "video_prompt_encoder": VideoPromptEncoder(widths=(3, 8, 8, 8, 8)),
-        "video_denoiser": video_unet,
+        "video_denoiser": clip_transformer,
         **coupled,
         **schedulers(),
     }
@@ -121,7 +127,7 @@ def _stir(*models: nn.Module) -> None:
     """Make prompts and partners matter to random weights: at their usual initialisation they hardly do."""
     for model in models:
         for name, parameter in model.named_parameters():
-            if name.endswith(("attn2.to_v.weight", "to_out.weight", "multihead_attn.out_proj.weight")):
+            if name.endswith(("attn2.to_v.weight", "to_out.weight", "multihead_attn.out_proj.weight", "leave.weight")):
                 nn.init.normal_(parameter, std=0.3)
 
 

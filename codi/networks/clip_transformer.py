@@ -66,8 +66,9 @@ class ClipTransformer(ModelMixin, ConfigMixin, PeftAdapterMixin):
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)
         self._clock = Clock()
-        for block in self.blocks:
-            block.attn1.set_processor(TimedAttention(self._clock))
+        for module in self.modules():
+            if isinstance(module, Attention) and not module.is_cross_attention:
+                module.set_processor(TimedAttention(self._clock))
 
     @property
     def tap(self) -> int:

@@ -30,11 +30,8 @@ class UNetDenoiser(ABC):
     """
 
     def __init__(self, unet: nn.Module, bridge: Bridge | None = None) -> None:
-        self.unet = unet
+        self.model = unet
         self.port = Port(unet, bridge)
-        self.port.inject()
-        self._tapped: torch.Tensor | None = None
-        unet.up_blocks[-1].register_forward_hook(self._keep)  # type: ignore[union-attr, operator, index]
 
     def __call__(
         self,
@@ -56,37 +53,19 @@ class UNetDenoiser(ABC):
         Returns:
             The prediction, of the latent's shape, and features of the pass with the latent beside them.
         """
-        frames = self.frames(latent)
-        states = prompt.states if frames == 1 else prompt.states.repeat_interleave(frames, dim=0)
-        with self.port.reading(prompt, partners, lambda n: self.site_times(n, latent, clock), frames):
-            timestep = 1000 * level.repeat_interleave(frames)
-            sample = self.unet(self.fold(latent), timestep, encoder_hidden_states=states).sample
-        assert self._tapped is not None
-        tapped, self._tapped = self._tapped, None
-        return Denoised(self.unfold(sample, latent), self.features(tapped, latent))
-
-    def _keep(self, module: nn.Module, inputs: object, output: torch.Tensor) -> None:
-        self._tapped = output
-
-    def frames(self, latent: torch.Tensor) -> int:
-        """Frames that the UNet folds into its batch."""
-        return 1
-
-    def fold(self, latent: torch.Tensor) -> torch.Tensor:
-        """The latent as the UNet takes it: [batch * frames, channels, height, width]."""
-        return latent
-
-    def unfold(self, sample: torch.Tensor, latent: torch.Tensor) -> torch.Tensor:
-        """What the UNet gave, in the latent's shape."""
-        return sample
-
-    def noise(self, white: torch.Tensor) -> torch.Tensor:
-        """White noise, as it is."""
-        return white
+        tapped: list[torch.Tensor] = []
+        last = self.model.up_blocks[-1]  # type: ignore[union-attr, operator, index]
+        hook = last.register_forward_hook(lambda module, inputs, output: tapped.append(output))  # type: ignore[union-attr]
+        with self.port.reading(prompt, partners, lambda n: self.site_times(n, latent, clock)):
+            try:
+                sample = self.model(latent, 1000 * level, encoder_hidden_states=prompt.states).sample
+            finally:
+                hook.remove()
+        return Denoised(sample, self.features(tapped[0], latent))
 
     @abstractmethod
     def site_times(self, positions: int, latent: torch.Tensor, clock: torch.Tensor) -> torch.Tensor:
-        """Times of all positions of a site that sees `positions` of them a frame."""
+        """Times of all positions of a site that sees `positions` of them."""
 
     @abstractmethod
     def features(self, tapped: torch.Tensor, latent: torch.Tensor) -> torch.Tensor:

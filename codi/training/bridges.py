@@ -22,9 +22,10 @@ from codi.bridge import gather
 from codi.modalities.text.autoencoder import TextAutoencoder
 from codi.modalities.text.denoiser import TextTransformer
 from codi.modality import Engine, registry
+from codi.networks.clip_transformer import ClipTransformer
 from codi.training import latents
 from codi.training.critic import CRITICS, load_critic
-from codi.training.denoisers import draw_levels, emphasised, known, noised
+from codi.training.denoisers import draw_levels, known, noised
 from codi.training.loop import FitConfig, Losses, fit, runs_folder
 from codi.training.text_autoencoder import full_caption_bank
 from codi.types import ClipSpec, Denoised, Tokens
@@ -37,7 +38,7 @@ Latents = dict[str, tuple[torch.Tensor, torch.Tensor]]
 BASES: dict[str, tuple[str, type[Any]]] = {
     "image_denoiser": ("denoiser_image/final", UNet2DConditionModel),
     "audio_denoiser": ("denoiser_audio/final", UNet2DConditionModel),
-    "video_denoiser": ("denoiser_video/final", UNet2DConditionModel),
+    "video_denoiser": ("denoiser_video/final", ClipTransformer),
     "text_denoiser": ("denoiser_text/final", TextTransformer),
 }
 """By component, the denoisers' folders below the runs folder and their classes."""
@@ -99,7 +100,9 @@ def train(settings: DictConfig) -> None:
     bases = frozen_bases()
     modules = nn.ModuleDict(coupling(*(bases[f"{name}_denoiser"] for name in ("image", "audio", "text", "video"))))
     parts: dict[str, Any] = {**bases, **modules}
-    engines = {name: modality.engine()(parts) for name, modality in registry().items()}
+    # Each engine gets what bears its name: the video's transformer learns without the image UNet that draws for it.
+    own = {name: {key: part for key, part in parts.items() if key.startswith(f"{name}_")} for name in registry()}
+    engines = {name: modality.engine()(own[name]) for name, modality in registry().items()}
     runs = runs_folder()
     clips = Clips(full_caption_bank(), TextAutoencoder.from_pretrained(runs / "autoencoder_text" / "final").eval())
     prompts, shift = latents.Prompts(), float(settings.shift)
@@ -144,7 +147,7 @@ class Made:
     """What a denoiser predicted beside its partners.
 
     Attributes:
-        error: mean square of the velocity's error, emphasised.
+        error: mean square of the velocity's error.
         estimate: of the clean latent.
     """
 
@@ -160,7 +163,7 @@ def joint_pass(
     bridged: bool = True,
 ) -> dict[str, Made]:
     """One pass of each modality that is not clean, each reading all the others."""
-    noisy = {name: noised(latent, levels[name], engines[name].denoiser) for name, (latent, _) in clean.items()}
+    noisy = {name: noised(latent, levels[name]) for name, (latent, _) in clean.items()}
     alone: dict[str, Denoised] = {}
     with torch.no_grad():
         for name, (latent, _) in noisy.items():
@@ -178,7 +181,7 @@ def joint_pass(
             partners = gather({other: tokens for other, tokens in shown.items() if other != name}) if bridged else None
             velocity = engines[name].denoiser(latent, levels[name], prompt, clean[name][1], partners).sample
             level = levels[name].view(-1, *([1] * (latent.ndim - 1)))
-            made[name] = Made(emphasised(name, velocity - target).square().mean(), latent - level * velocity)
+            made[name] = Made((velocity - target).square().mean(), latent - level * velocity)
     return made
 
 

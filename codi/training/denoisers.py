@@ -55,16 +55,17 @@ UNTIMED: Final = torch.tensor([torch.nan], dtype=torch.float64)
 Draw = Callable[[np.random.Generator, int], Sample]
 
 
-def draw_levels(batch: int, shift: float, uniform: float = 0.25) -> torch.Tensor:
-    """[batch] levels: a share `uniform` even in [0, 1], the rest with their mass near 1."""
-    even = torch.rand(batch)
+def draw_levels(batch: int, shift: float, uniform: float = 0.25, lowest: float = 0.0) -> torch.Tensor:
+    """[batch] levels: a share `uniform` even in [0, 1], the rest above `lowest` with their mass near 1."""
+    least = lowest / (shift - (shift - 1) * lowest)
+    even = least + (1 - least) * torch.rand(batch)
     shifted = shift * even / (1 + (shift - 1) * even)
     return torch.where(torch.rand(batch) < uniform, torch.rand(batch), shifted)
 
 
-def noised(clean: torch.Tensor, level: torch.Tensor, denoiser: Denoiser) -> tuple[torch.Tensor, torch.Tensor]:
-    """The latent at `level` [batch] in the denoiser's own noise, and the velocity that it should predict."""
-    noise = denoiser.noise(torch.randn_like(clean))
+def noised(clean: torch.Tensor, level: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The latent at `level` [batch], and the velocity that the denoiser should predict."""
+    noise = torch.randn_like(clean)
     spread = level.view(-1, *([1] * (clean.ndim - 1)))
     return (1 - spread) * clean + spread * noise, noise - clean
 
@@ -90,23 +91,6 @@ def judged(critic: Critic, estimate: torch.Tensor, sample: Sample, sure: torch.T
     return sure * critic.error(estimate, sample.facts, events)
 
 
-def moving(error: torch.Tensor) -> torch.Tensor:
-    """Errors of clips [batch, channels, frames, height, width] with the motion louder than what stands still.
-
-    Most of a clip's error is in its still background.
-    """
-    still = error.mean(2, keepdim=True)
-    return 1.2 * (error - still) + still
-
-
-EMPHASIS: Final[dict[str, Callable[[torch.Tensor], torch.Tensor]]] = {"video": moving}
-
-
-def emphasised(name: str, error: torch.Tensor) -> torch.Tensor:
-    """A modality's error before it is squared, through a fixed linear map; the best prediction stays where it was."""
-    return EMPHASIS[name](error) if name in EMPHASIS else error
-
-
 def train(
     name: str,
     model: nn.Module,
@@ -124,7 +108,7 @@ def train(
         denoiser: runs it.
         draw: (generator, batch) -> training data.
         settings: `start` names a weight file to begin from.
-            `shift` and `even` are draw_levels'; `critic` weighs the critic's term, `known`
+            `shift`, `even` and `lowest` are draw_levels'; `critic` weighs the critic's term, `known`
             is the level above which neither it nor the object's weight counts.
         clock: of the latents.
         critic: judges the estimates of the clean latents.
@@ -143,10 +127,10 @@ def train(
     ) -> tuple[torch.Tensor, torch.Tensor]:
         sample = draw(rng, batch)
         states, bias = prompts.draw(sample.facts, rng)
-        noisy, target = noised(sample.clean, level, denoiser)
+        noisy, target = noised(sample.clean, level)
         predicted = denoiser(noisy, level, Tokens(states, None, bias), clock).sample
         sure = known(level, highest)
-        squared = emphasised(name, predicted - target).square() * focus(sample, sure, gain)
+        squared = (predicted - target).square() * focus(sample, sure, gain)
         error = squared.flatten(1).mean(1)
         if critic is None:
             return error, torch.zeros(())
@@ -154,7 +138,7 @@ def train(
         return error, judged(critic, estimate, sample, sure).mean()
 
     def loss(rng: np.random.Generator, batch: int) -> Losses:
-        level = draw_levels(batch, shift, even)
+        level = draw_levels(batch, shift, even, float(settings.get("lowest", 0.0)))
         error, wrong = errors(rng, batch, level, gain=3.0)
         high = (level > 0.8).float()
         squared = (error * high).sum() / high.sum().clamp_min(1)
@@ -172,7 +156,7 @@ def train(
 
 
 def _write_attention_out(model: nn.Module) -> None:
-    """diffusers' attention without the fused kernel, whose backward is slow in bfloat16 on a CPU (see `attend`)."""
+    """Do without diffusers' fused attention kernel, whose backward is slow in bfloat16 on a CPU (see `attend`)."""
     for module in model.modules():
         if isinstance(module, Attention) and isinstance(module.processor, AttnProcessor2_0):
             module.set_processor(AttnProcessor())
@@ -203,7 +187,9 @@ def train_image(settings: DictConfig) -> None:
         return Sample(torch.from_numpy(store[clips, frames]).float(), facts[clips], cells[clips, frames][:, None])
 
     unet = image_unet()
-    train("image", unet, ImageDenoiser(unet), draw, settings, UNTIMED, load_critic("image") if settings.critic else None)
+    train(
+        "image", unet, ImageDenoiser(unet), draw, settings, UNTIMED, load_critic("image") if settings.critic else None
+    )
 
 
 def train_audio(settings: DictConfig) -> None:

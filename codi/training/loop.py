@@ -162,10 +162,10 @@ def _average_gradients(accelerator: Accelerator, trained: list[nn.Parameter]) ->
     """Across the processes of `accelerate launch`, each of which drew a batch of its own."""
     if accelerator.num_processes == 1:
         return
-    gradients = [p.grad for p in trained if p.grad is not None]
-    mean = accelerator.reduce(torch.cat([g.flatten() for g in gradients]), "mean")
-    for gradient, part in zip(gradients, mean.split([g.numel() for g in gradients]), strict=True):
-        gradient.copy_(part.view_as(gradient))
+    own = [torch.zeros_like(p) if p.grad is None else p.grad for p in trained]
+    mean = accelerator.reduce(torch.cat([g.flatten() for g in own]), "mean")
+    for parameter, part in zip(trained, mean.split([p.numel() for p in trained]), strict=True):
+        parameter.grad = part.view_as(parameter)
 
 
 def _agreed(accelerator: Accelerator, flag: bool) -> bool:

@@ -11,6 +11,7 @@ from codi.modalities.audio.denoiser import audio_unet
 from codi.modalities.image.denoiser import image_unet
 from codi.modalities.text.denoiser import TextTransformer
 from codi.modality import registry
+from codi.networks.clip_transformer import ClipTransformer
 from codi.port import Port, cross_attentions
 from codi.types import ClipSpec, Tokens
 
@@ -24,8 +25,9 @@ def parts():
         "image_denoiser": image_unet(widths=WIDTHS),
         "audio_denoiser": audio_unet(widths=WIDTHS),
         "text_denoiser": TextTransformer(width=32, layers=2),
-        "video_denoiser": image_unet(widths=WIDTHS),
+        "video_denoiser": ClipTransformer(width=32, layers=3, heads=2),
     }
+    torch.nn.init.normal_(bases["video_denoiser"].leave.weight)  # zero at the start, it hides what is read
     return bases | coupling(*bases.values())
 
 
@@ -50,15 +52,18 @@ def test_a_fresh_bridge_changes_nothing_and_a_trained_one_does(parts, name):
 
 
 @pytest.mark.parametrize("build", [lambda: image_unet(widths=WIDTHS), lambda: TextTransformer(width=32)])
-def test_inject_and_eject_leave_no_trace(build):
+def test_a_pass_leaves_no_trace_in_the_model_even_if_it_fails(build):
     model = build()
     processors = {name: attention.processor for name, attention in cross_attentions(model)}
     state = {key: value.clone() for key, value in model.state_dict().items()}
     port = Port(model, Bridge({name: attention.query_dim for name, attention in cross_attentions(model)}))
-    port.inject()
-    assert model.state_dict().keys() == state.keys()
-    assert all(attention.processor is not processors[name] for name, attention in cross_attentions(model))
-    port.eject()
+    with (
+        pytest.raises(RuntimeError, match="mid-pass"),
+        port.reading(Tokens(torch.zeros(1, 8, 256)), None, lambda n: None),
+    ):
+        assert model.state_dict().keys() == state.keys()
+        assert all(attention.processor is not processors[name] for name, attention in cross_attentions(model))
+        raise RuntimeError("mid-pass")
     assert all(attention.processor is processors[name] for name, attention in cross_attentions(model))
     assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
 

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from codi.guidance import Guidance
-from codi.modalities.video.denoiser import SHARED
 from codi.networks.patch_autoencoder import PatchAutoencoder
 from codi.request import resolve
 from codi.schedule import Noise
@@ -29,19 +28,6 @@ def test_noise_depends_on_seed_plus_sample_and_modality_alone():
     batch = Noise(4, "audio").start((3,), 3)
     assert torch.equal(batch[2], Noise(6, "audio").start((3,), 1)[0])
     assert not torch.equal(batch[0], Noise(4, "video").start((3,), 1)[0])
-
-
-@pytest.mark.parametrize("frames", [1, 8, 16])
-def test_frames_of_a_clip_share_their_noise_and_every_other_noise_is_white(pipe, frames):
-    torch.manual_seed(0)
-    white = torch.randn(40, 12, frames, 8, 8)
-    noise = pipe.engine("video").denoiser.noise(white)
-    flat = noise.transpose(1, 2).transpose(0, 1).flatten(1)
-    correlation = flat @ flat.T / flat.shape[1]
-    wanted = torch.full((frames, frames), SHARED).fill_diagonal_(1.0)
-    torch.testing.assert_close(correlation, wanted, atol=0.05, rtol=0)
-    for name in ("text", "image", "audio"):
-        assert pipe.engine(name).denoiser.noise(white) is white
 
 
 def test_an_autoencoder_started_from_principal_components_beats_one_that_is_not():

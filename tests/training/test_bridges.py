@@ -19,7 +19,7 @@ def engines(bundle):
     loaded = CoDiPipeline.from_pretrained(bundle, outputs=PAIR)
     engines = {name: loaded.engine(name) for name in PAIR}
     for engine in engines.values():
-        engine.denoiser.unet.requires_grad_(False)
+        engine.denoiser.model.requires_grad_(False)
         engine.denoiser.port.bridge.requires_grad_(True)
         engine.environment.requires_grad_(True)
     return engines
@@ -38,7 +38,7 @@ def test_only_readers_and_environment_encoders_learn(engines):
     for engine in engines.values():
         moved = [p.grad is not None for p in engine.environment.parameters()]
         assert all(moved) and any(p.grad is not None for p in engine.denoiser.port.bridge.parameters())
-        frozen = [p for p in engine.denoiser.unet.parameters() if not p.requires_grad]
+        frozen = [p for p in engine.denoiser.model.parameters() if not p.requires_grad]
         assert frozen and all(p.grad is None for p in frozen)
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 
 from codi.training.critic import ClipCritic, PictureCritic, SoundCritic
-from codi.training.denoisers import Sample, draw_levels, focus, judged, known, moving, noised
+from codi.training.denoisers import Sample, draw_levels, focus, judged, known, noised
 
 
 def test_levels_are_levels_and_crowd_towards_the_noise_with_the_shift():
@@ -20,18 +18,11 @@ def test_levels_are_levels_and_crowd_towards_the_noise_with_the_shift():
 
 def test_level_zero_is_clean_level_one_is_noise_and_the_velocity_joins_them():
     clean = torch.randn(3, 4, 2, 2)
-    white = SimpleNamespace(noise=lambda noise: noise)
     for level in (0.0, 0.3, 1.0):
-        noisy, velocity = noised(clean, torch.full((3,), level), white)
+        noisy, velocity = noised(clean, torch.full((3,), level))
         torch.testing.assert_close(noisy - level * velocity, clean)
         torch.testing.assert_close(noisy, clean) if level == 0 else None
         torch.testing.assert_close(noisy, clean + velocity) if level == 1 else None
-
-
-def test_what_moves_is_louder_than_what_stands_still():
-    still, change = torch.randn(2, 12, 1, 8, 8).expand(-1, -1, 16, -1, -1), torch.randn(2, 12, 16, 8, 8)
-    change = change - change.mean(2, keepdim=True)
-    torch.testing.assert_close(moving(still + change), 0.7 * still + 2 * change)
 
 
 def test_nothing_is_weighed_or_judged_where_the_network_cannot_know():

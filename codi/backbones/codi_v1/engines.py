@@ -46,10 +46,6 @@ class Predicting:
         tokens = None if partners is None else partners.states
         return Denoised(self.side.predict(latent, timesteps(level), prompt.states, tokens))
 
-    def noise(self, white: torch.Tensor) -> torch.Tensor:
-        """White noise, as it is: the release's frames share none."""
-        return white
-
 
 class Showing:
     """An environment encoder that reads the noisy latent and its level, and nothing of the denoiser's features."""

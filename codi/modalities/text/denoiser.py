@@ -57,9 +57,8 @@ class TextDenoiser:
     """Latents [batch, 8, 16]; every token is global, its clock is NaN."""
 
     def __init__(self, transformer: TextTransformer, bridge: Bridge | None = None) -> None:
-        self.transformer = transformer
+        self.model = transformer
         self.port = Port(transformer, bridge)
-        self.port.inject()
 
     def __call__(
         self,
@@ -71,12 +70,8 @@ class TextDenoiser:
     ) -> Denoised:
         """One pass; see `UNetDenoiser.__call__`."""
         with self.port.reading(prompt, partners, lambda n: clock):
-            sample, hidden = self.transformer(latent, 1000 * level, prompt.states)
+            sample, hidden = self.model(latent, 1000 * level, prompt.states)
         return Denoised(sample, torch.cat([hidden, latent], dim=-1))
-
-    def noise(self, white: torch.Tensor) -> torch.Tensor:
-        """White noise, as it is."""
-        return white
 
 
 def bridge_sites(transformer: TextTransformer) -> dict[str, int]:

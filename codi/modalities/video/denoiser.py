@@ -1,11 +1,18 @@
-"""The video denoiser: a transformer over all patches of all frames."""
+"""The video denoiser: a transformer that decides what happens, and the image denoiser that draws it frame by frame.
+
+Experts by noise level (eDiff-I, Balaji et al. 2022): near the noise, where a clip's motion is settled, a transformer
+over all patches of all frames; near the picture the frozen image UNet, which has seen far more pictures and knows what
+things look like. As in AnimateDiff, a trained module moves a frozen image model.
+"""
 
 from __future__ import annotations
 
 import torch
+from diffusers import UNet2DConditionModel
 from einops import rearrange, repeat
 
 from codi.bridge import Bridge
+from codi.modalities.image.denoiser import ImageDenoiser
 from codi.networks.clip_transformer import ClipTransformer
 from codi.port import Port
 from codi.types import Denoised, Tokens
@@ -13,14 +20,25 @@ from codi.types import Denoised, Tokens
 SLOTS = 4
 """Environment tokens of a frame: its quarters."""
 
+DRAWN, DECIDED = 0.5, 0.7
+"""Levels: below the first the image denoiser alone predicts, above the second the transformer alone, both between."""
+
 
 class VideoDenoiser:
-    """Latents [batch, 12, frames, 8, 8]; the clock holds the middle of each frame."""
+    """Latents [batch, 12, frames, 8, 8]; the clock holds the middle of each frame.
 
-    def __init__(self, transformer: ClipTransformer, bridge: Bridge | None = None) -> None:
-        self.transformer = transformer
+    Args:
+        transformer: over clips.
+        image: draws the frames; without it the transformer predicts at every level.
+        bridge: the readers in the transformer. What partners change is settled above DRAWN.
+    """
+
+    def __init__(
+        self, transformer: ClipTransformer, image: UNet2DConditionModel | None = None, bridge: Bridge | None = None
+    ) -> None:
+        self.model = transformer
+        self.painter = None if image is None else ImageDenoiser(image)
         self.port = Port(transformer, bridge)
-        self.port.inject()
 
     def __call__(
         self,
@@ -32,12 +50,23 @@ class VideoDenoiser:
     ) -> Denoised:
         """One pass; see `UNetDenoiser.__call__`."""
         with self.port.reading(prompt, partners, lambda n: repeat(clock, "f -> (f n)", n=n // len(clock))):
-            sample, hidden = self.transformer(latent, 1000 * level, prompt.states, clock)
+            sample, hidden = self.model(latent, 1000 * level, prompt.states, clock)
+        share = ((DECIDED - level) / (DECIDED - DRAWN)).clamp(0, 1)
+        if self.painter is not None and bool(share.any()):
+            share = share.view(-1, 1, 1, 1, 1).to(sample.dtype)
+            sample = (1 - share) * sample + share * _drawn(self.painter, latent, level, prompt)
         return Denoised(sample, _quarters(hidden, latent))
 
-    def noise(self, white: torch.Tensor) -> torch.Tensor:
-        """White noise, as it is."""
-        return white
+
+def _drawn(painter: ImageDenoiser, latent: torch.Tensor, level: torch.Tensor, prompt: Tokens) -> torch.Tensor:
+    """What the image denoiser predicts for each frame, in the latent's shape."""
+    frames = latent.shape[2]
+    bias = None if prompt.bias is None else prompt.bias.repeat_interleave(frames, 0)
+    asked = Tokens(prompt.states.repeat_interleave(frames, 0), bias=bias)
+    no_time = torch.full((1,), torch.nan, dtype=torch.float64, device=latent.device)
+    pictures = rearrange(latent, "b c f h w -> (b f) c h w")
+    drawn = painter(pictures, level.repeat_interleave(frames), asked, no_time).sample
+    return rearrange(drawn, "(b f) c h w -> b c f h w", f=frames)
 
 
 def _quarters(hidden: torch.Tensor, latent: torch.Tensor) -> torch.Tensor:
