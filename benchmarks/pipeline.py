@@ -12,8 +12,7 @@ import argparse
 import copy
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -27,8 +26,9 @@ from codi import CoDiPipeline, InputError
 from codi.conditioning import null
 from codi.guidance import Guidance
 from codi.modality import Engine, registry
+from codi.networks.clip_transformer import ClipTransformer
 from codi.schedule import Noise
-from codi.types import ClipSpec
+from codi.types import ClipSpec, Tokens
 
 PAIR = ("video", "audio")
 SCALE = Guidance().prompt
@@ -134,7 +134,8 @@ def against_bare(pipe: CoDiPipeline, plan: Plan) -> None:
     table(
         "The pipeline against a bare loop",
         f"{plan.steps[0]} steps of one output. The bare loop calls the same network, with diffusers' own attention "
-        "processors, and the same scheduler; both encode the prompt and decode. One batch: the bare loop runs the two "
+        "processors (of video, which has two, the denoiser), and the same scheduler; both encode the prompt and "
+        "decode. One batch: the bare loop runs the two "
         "passes of guidance as one batch of two. Difference: of the last latents, the largest, over their deviation.",
         ("output", "guidance", "step", "whole call", "step, one batch", "difference"),
         [bare_row(pipe, name, scale, plan) for name in makeable(pipe) for scale in (1.0, SCALE)],
@@ -166,7 +167,7 @@ def bare_row(pipe: CoDiPipeline, name: str, scale: float, plan: Plan) -> tuple[s
 
 def bare_call(pipe: CoDiPipeline, name: str, steps: int, scale: float, batched: bool = False) -> Timing:
     """Time the bare loop."""
-    with plain(pipe.engine(name)), torch.no_grad():
+    with torch.no_grad():
         return clocked(lambda mark: bare_loop(pipe, name, steps, scale, batched, mark))
 
 
@@ -177,7 +178,7 @@ def bare_loop(pipe: CoDiPipeline, name: str, steps: int, scale: float, batched: 
     scheduler.set_timesteps(steps)
     latent = Noise(SEED, name).start(engine.latent_shape(CLIP), 1) * getattr(scheduler, "init_noise_sigma", 1.0)
     prompt = pipe.engine("text").prompt([PROMPT])
-    predict = predictor(engine, latent, prompt, scale, batched)
+    predict = predictor(engine, prompt, scale, batched)
     for index, time_step in enumerate(scheduler.timesteps):
         latent = scheduler.step(predict(latent, time_step), time_step, latent, return_dict=False)[0]
         mark(None, index, {name: latent})
@@ -185,17 +186,16 @@ def bare_loop(pipe: CoDiPipeline, name: str, steps: int, scale: float, batched: 
 
 
 def predictor(
-    engine: Engine, latent: torch.Tensor, prompt: torch.Tensor, scale: float, batched: bool
+    engine: Engine, prompt: torch.Tensor, scale: float, batched: bool
 ) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
     """(latent, time step) -> the guided prediction."""
-    model = network(engine)
-    # A network of video folds its frames into the batch and takes the prompt once a frame.
-    frames = engine.denoiser.frames(latent) if hasattr(engine.denoiser, "frames") else 1
-    said = prompt.repeat_interleave(frames, 0)
-    nothing = torch.zeros_like(said)
+    model, clock = network(engine), engine.clock(CLIP)
+    said, nothing = prompt, torch.zeros_like(prompt)
     both = torch.cat([nothing, said])
 
     def run(latents: torch.Tensor, time_step: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
+        if isinstance(model, ClipTransformer):
+            return engine.denoiser(latents, time_step.expand(len(latents)) / 1000, Tokens(states), clock).sample
         return model(latents, time_step.expand(len(latents)), encoder_hidden_states=states)[0]
 
     def predict(latents: torch.Tensor, time_step: torch.Tensor) -> torch.Tensor:
@@ -213,16 +213,6 @@ def predictor(
 def network(engine: Engine) -> nn.Module:
     """The module that a denoiser runs."""
     return next(part for part in vars(engine.denoiser).values() if isinstance(part, nn.Module))
-
-
-@contextmanager
-def plain(engine: Any) -> Iterator[None]:
-    """The network as diffusers made it, without the engine's attention processors."""
-    engine.denoiser.port.eject()
-    try:
-        yield
-    finally:
-        engine.denoiser.port.inject()
 
 
 # (b) Joint generation against the sum of solo runs
