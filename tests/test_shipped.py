@@ -5,6 +5,8 @@ The bounds are far above chance and below what the model card reports: they catc
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -35,11 +37,21 @@ def figures(engine):
         *(("text", factor, 0.8) for factor in ("shape", "colour", "size", "motion", "tempo")),
         *(("image", "shape", 0.5), ("image", "colour", 0.8)),
         *(("audio", factor, 0.6) for factor in ("shape", "colour", "motion", "tempo")),
-        *(("video", "shape", 0.5), ("video", "colour", 0.8)),
+        *(("video", "shape", 0.6), ("video", "colour", 0.8), ("video", "motion", 0.4)),
     ],
 )
 def test_each_output_obeys_a_text(figures, modality, factor, least):
     assert figures["adherence"][modality]["factors"][factor] >= least
+
+
+def test_a_clip_and_its_sound_hit_together_and_only_with_the_bridges_on(engine):
+    cell = Cell("synchrony", ("text",), ("video", "audio"), naming="timed")
+    on, off = (
+        score(sample_cell(engine, replace(cell, options=options), 16, seed=3))["synchrony"]["video-audio"]
+        for options in ({}, {"bridge_scale": 0.0})
+    )
+    assert on["event_f1"] >= 0.55
+    assert off["event_f1"] <= 0.4
 
 
 def test_media_of_one_scene_meet_in_the_shared_space(engine):
