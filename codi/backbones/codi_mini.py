@@ -50,11 +50,9 @@ def coupling(
     """Untrained environment encoders and bridges for codi-mini's denoisers; they start at zero and change nothing."""
     picture, sound = 16 * _tapped(image_unet), 4 * _tapped(audio_unet)
     words = transformer.config.width + transformer.config.channels
-    clip = clip_transformer.config
-    quarter = 4 * (4 * clip.width // clip.patch**2 + 4 * clip.channels)
     return {
         "image_environment_encoder": EnvironmentEncoder(picture, image.SLOTS),
-        "video_environment_encoder": EnvironmentEncoder(quarter, video.SLOTS),
+        "video_environment_encoder": EnvironmentEncoder(video.feature_channels(clip_transformer), video.SLOTS),
         "audio_environment_encoder": EnvironmentEncoder(sound, audio.SLOTS),
         "text_environment_encoder": EnvironmentEncoder(words, text.LATENT_TOKENS),
         "image_bridge": Bridge(bridge_sites(image_unet)),

@@ -21,9 +21,9 @@ from codi.components import component
 class ClipTransformer(ModelMixin, ConfigMixin, PeftAdapterMixin):
     """A DiT (Peebles and Xie 2023) of diffusers' blocks with adaLN-single (PixArt-alpha, Chen et al. 2023).
 
-    Time enters as rotations of the self-attention's queries and keys by seconds, so that any frame rate and number of
-    frames is the same motion; places in a frame are sines. It predicts a velocity through EDM's preconditioning (Karras
-    et al. 2022, table 1, for rectified flow's line): near the noise the network itself says what is clean, near the
+    Time enters as rotations of the self-attention's queries and keys by seconds, not by indices of frames; places in a
+    frame are sines. It predicts a velocity through EDM's preconditioning (Karras et al. 2022, table 1, for rectified
+    flow's line): near the noise the network itself says what is clean, near the
     picture what is noise, and what it says has about unit variance at every level.
 
     Args:

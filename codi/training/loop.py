@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import accelerate
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast
 from diffusers.optimization import get_scheduler
 from diffusers.training_utils import EMAModel
 from torch import nn
@@ -172,7 +172,7 @@ def _agreed(accelerator: Accelerator, flag: bool) -> bool:
     """The main process's decision in all of them: their clocks differ."""
     if accelerator.num_processes == 1:
         return flag
-    return bool(accelerate.utils.broadcast(torch.tensor(float(flag), device=accelerator.device)))
+    return bool(broadcast(torch.tensor(float(flag), device=accelerator.device)))
 
 
 def _log(accelerator: Accelerator, folder: Path, clock: _Progress) -> dict[str, float]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -76,3 +79,18 @@ def test_frozen_parameters_stay():
     before = model.bias.clone()
     fit("frozen", model, loss, CONFIG)
     assert torch.equal(before, model.bias)
+
+
+def test_processes_that_share_a_stage_draw_their_own_data_and_keep_the_same_weights(runs):
+    script = Path(__file__).with_name("shared_stage.py")
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    subprocess.run([*launch, script, runs], check=True, capture_output=True, timeout=120)
+    first, second = (torch.load(runs / f"{rank}.pt", weights_only=True) for rank in (0, 1))
+    assert set(first["draws"]).isdisjoint(second["draws"])
+    torch.manual_seed(0)
+    begun = nn.ModuleList([nn.Linear(3, 1), nn.Linear(3, 1)]).state_dict()
+    for name, weight in first["weights"].items():
+        assert torch.equal(weight, second["weights"][name])
+        assert not torch.equal(weight, begun[name])  # also of the module that one of them left out
+    steps = [json.loads(line)["step"] for line in (runs / "shared" / "log.jsonl").read_text().splitlines()]
+    assert steps == [2, 4]

@@ -1,8 +1,8 @@
 """The video denoiser: a transformer that decides what happens, and the image denoiser that draws it frame by frame.
 
 Experts by noise level (eDiff-I, Balaji et al. 2022): near the noise, where a clip's motion is settled, a transformer
-over all patches of all frames; near the picture the frozen image UNet, which has seen far more pictures and knows what
-things look like. As in AnimateDiff, a trained module moves a frozen image model.
+over all patches of all frames; near the picture the frozen image UNet, which knows what things look like. As in
+AnimateDiff, a trained module moves a frozen image model.
 """
 
 from __future__ import annotations
@@ -67,6 +67,13 @@ def _drawn(painter: ImageDenoiser, latent: torch.Tensor, level: torch.Tensor, pr
     pictures = rearrange(latent, "b c f h w -> (b f) c h w")
     drawn = painter(pictures, level.repeat_interleave(frames), asked, no_time).sample
     return rearrange(drawn, "(b f) c h w -> b c f h w", f=frames)
+
+
+def feature_channels(transformer: ClipTransformer) -> int:
+    """Channels of the features: a quarter's hidden states and latent cells, at 8x8 latents."""
+    side = 4
+    config = transformer.config
+    return int((side // config.patch) ** 2 * config.width + side**2 * config.channels)
 
 
 def _quarters(hidden: torch.Tensor, latent: torch.Tensor) -> torch.Tensor:
