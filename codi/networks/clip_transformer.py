@@ -9,6 +9,7 @@ from diffusers.models.attention import BasicTransformerBlock
 from diffusers.models.attention_processor import Attention
 from diffusers.models.embeddings import TimestepEmbedding, get_2d_sincos_pos_embed, get_timestep_embedding
 from diffusers.models.modeling_utils import ModelMixin
+from diffusers.models.resnet import ResnetBlock2D
 from einops import rearrange, repeat
 from torch import nn
 
@@ -26,10 +27,14 @@ class ClipTransformer(ModelMixin, ConfigMixin, PeftAdapterMixin):
     flow's line): near the noise the network itself says what is clean, near the
     picture what is noise, and what it says has about unit variance at every level.
 
+    Convolutions over the cells of each frame stand around the blocks, with a skip past them (a U-ViT, Hoogeboom et al.
+    2023, "simple diffusion"): tokens of whole patches know where things are, the convolutions how they look.
+
     Args:
         channels: of the latent.
         patch: latent cells of a token along each side.
         width, layers, heads: of the blocks.
+        cell_width: channels of the convolutions.
         cross_attention_dim: channels of the prompt's tokens.
     """
 
@@ -42,8 +47,10 @@ class ClipTransformer(ModelMixin, ConfigMixin, PeftAdapterMixin):
         layers: int = 6,
         heads: int = 8,
         cross_attention_dim: int = 256,
+        cell_width: int = 64,
     ) -> None:
         super().__init__()
+        self.cells = Cells(channels, patch, width, cell_width)
         self.enter = nn.Linear(channels * patch**2, width)
         self.level = TimestepEmbedding(width, width)
         self.modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
@@ -101,12 +108,12 @@ class ClipTransformer(ModelMixin, ConfigMixin, PeftAdapterMixin):
         level = (timestep / 1000).view(-1, 1, 1, 1, 1).to(latent.dtype)
         power = (1 - level) ** 2 + level**2
         frames, patch = latent.shape[2], self.config.patch
-        tokens = rearrange(
-            latent * power.rsqrt(), "b c f (h p) (w q) -> b (f h w) (c p q)", p=patch, q=patch
-        )  # [batch, positions, channels of a patch]
         rows, columns = latent.shape[3] // patch, latent.shape[4] // patch
-        hidden = self.enter(tokens) + self._places(rows, columns, latent).repeat(frames, 1)
-        embedded = self.level(get_timestep_embedding(timestep, self.config.width).to(hidden.dtype))
+        scaled = latent * power.rsqrt()
+        embedded = self.level(get_timestep_embedding(timestep, self.config.width).to(latent.dtype))
+        seen = self.cells.see(scaled, embedded)
+        hidden = self.enter(patches(scaled, patch)) + self.cells.enter(patches(seen, patch))
+        hidden = hidden + self._places(rows, columns, latent).repeat(frames, 1)
         self._clock.times = repeat(times, "f -> (f n)", n=rows * columns)
         modulation, tapped = self.modulation(embedded), hidden
         for k, block in enumerate(self.blocks):
@@ -114,14 +121,8 @@ class ClipTransformer(ModelMixin, ConfigMixin, PeftAdapterMixin):
             if k == self.tap - 1:
                 tapped = hidden
         scale, shift = self.last(nn.functional.silu(embedded))[:, None].chunk(2, dim=-1)
-        said = rearrange(
-            self.leave(self.norm(hidden) * (1 + scale) + shift),
-            "b (f h w) (c p q) -> b c f (h p) (w q)",
-            f=frames,
-            h=rows,
-            p=patch,
-            q=patch,
-        )
+        hidden = self.norm(hidden) * (1 + scale) + shift
+        said = unpatched(self.leave(hidden), latent, patch) + self.cells.draw(hidden, seen, embedded)
         velocity = (2 * level - 1) / power * latent - power.rsqrt() * said
         return velocity, rearrange(tapped, "b (f h w) c -> b f h w c", f=frames, h=rows)
 
@@ -129,6 +130,54 @@ class ClipTransformer(ModelMixin, ConfigMixin, PeftAdapterMixin):
         """[rows * columns, width] sines of the place in a frame."""
         places = get_2d_sincos_pos_embed(self.config.width, (rows, columns), output_type="pt", device=like.device)
         return places.to(like.dtype)
+
+
+class Cells(nn.Module):
+    """What convolutions see in the cells of each frame, and what they draw there; both add nothing at first.
+
+    Args:
+        channels, patch, width: as of ClipTransformer.
+        inner: channels of the convolutions.
+    """
+
+    def __init__(self, channels: int, patch: int, width: int, inner: int) -> None:
+        super().__init__()
+        self.patch = patch
+        groups = min(16, inner)
+        self.first = nn.Conv2d(channels, inner, 3, padding=1)
+        self.down = ResnetBlock2D(in_channels=inner, temb_channels=width, groups=groups)
+        self.enter = nn.Linear(inner * patch**2, width)
+        self.leave = nn.Linear(width, inner * patch**2)
+        self.up = ResnetBlock2D(in_channels=2 * inner, out_channels=inner, temb_channels=width, groups=groups)
+        self.last = nn.Conv2d(inner, channels, 3, padding=1)
+        for layer in (self.enter, self.last):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def see(self, latent: torch.Tensor, embedded: torch.Tensor) -> torch.Tensor:
+        """Latents [batch, channels, frames, h, w] -> features of the same shape with `inner` channels."""
+        frames = latent.shape[2]
+        seen = self.first(rearrange(latent, "b c f h w -> (b f) c h w"))
+        seen = self.down(seen, embedded.repeat_interleave(frames, 0))
+        return rearrange(seen, "(b f) c h w -> b c f h w", f=frames)
+
+    def draw(self, hidden: torch.Tensor, seen: torch.Tensor, embedded: torch.Tensor) -> torch.Tensor:
+        """Tokens and what was seen -> what is said of every cell, of the latents' shape."""
+        frames = seen.shape[2]
+        both = torch.cat([unpatched(self.leave(hidden), seen, self.patch), seen], dim=1)
+        drawn = self.up(rearrange(both, "b c f h w -> (b f) c h w"), embedded.repeat_interleave(frames, 0))
+        return rearrange(self.last(nn.functional.silu(drawn)), "(b f) c h w -> b c f h w", f=frames)
+
+
+def patches(cells: torch.Tensor, side: int) -> torch.Tensor:
+    """[batch, c, frames, h, w] -> [batch, positions, channels of a patch]."""
+    return rearrange(cells, "b c f (h p) (w q) -> b (f h w) (c p q)", p=side, q=side)
+
+
+def unpatched(tokens: torch.Tensor, like: torch.Tensor, side: int) -> torch.Tensor:
+    """The inverse of `patches`, for frames and rows as `like` has them."""
+    frames, rows = like.shape[2], like.shape[3] // side
+    return rearrange(tokens, "b (f h w) (c p q) -> b c f (h p) (w q)", f=frames, h=rows, p=side, q=side)
 
 
 class Clock:

@@ -33,6 +33,7 @@ STAGES: dict[str, Stage] = {
     "prompt_video": _stage("media_prompts", "train_video"),
     "latents_video": _stage("latents", "build_video"),
     "latents_audio": _stage("latents", "build_audio"),
+    "latents_detuned": _stage("latents", "build_detuned"),
     "critic_image": _stage("critic", "train_image"),
     "critic_video": _stage("critic", "train_video"),
     "critic_audio": _stage("critic", "train_audio"),

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from diffusers import UNet2DConditionModel
 from omegaconf import DictConfig
+from safetensors.torch import load_file
 from torch import nn
 
 from codi.backbones.codi_mini import coupling
@@ -24,7 +25,7 @@ from codi.modalities.text.denoiser import TextTransformer
 from codi.modality import Engine, registry
 from codi.networks.clip_transformer import ClipTransformer
 from codi.training import latents
-from codi.training.critic import CRITICS, load_critic
+from codi.training.critic import CRITICS, ClipAndFrames, load_critic
 from codi.training.denoisers import draw_levels, known, noised
 from codi.training.loop import FitConfig, Losses, fit, runs_folder
 from codi.training.text_autoencoder import full_caption_bank
@@ -49,6 +50,13 @@ def frozen_bases(folder: Path | None = None) -> dict[str, Any]:
     runs = folder or runs_folder()
     bases = {name: kind.from_pretrained(runs / place) for name, (place, kind) in BASES.items()}
     return {name: base.eval().requires_grad_(False) for name, base in bases.items()}
+
+
+def begin(modules: nn.ModuleDict, bundle: Path) -> None:
+    """Load a bundle's bridges; `modules` is changed."""
+    for name, module in modules.items():
+        (file,) = (bundle / name).glob("*.safetensors")
+        module.load_state_dict({key: value.float() for key, value in load_file(file).items()})
 
 
 class Clips:
@@ -99,6 +107,8 @@ def train(settings: DictConfig) -> None:
     torch.manual_seed(0)
     bases = frozen_bases()
     modules = nn.ModuleDict(coupling(*(bases[f"{name}_denoiser"] for name in ("image", "audio", "text", "video"))))
+    if settings.start:
+        begin(modules, Path(settings.start))
     parts: dict[str, Any] = {**bases, **modules}
     # Each engine gets what bears its name: the video's transformer learns without the image UNet that draws for it.
     own = {name: {key: part for key, part in parts.items() if key.startswith(f"{name}_")} for name in registry()}
@@ -109,6 +119,8 @@ def train(settings: DictConfig) -> None:
     sets, odds = zip(*((names.split("+"), share) for names, share in settings.sets.items()), strict=True)
 
     critics = {name: load_critic(name) for name in CRITICS} if settings.critic else {}
+    if critics:
+        critics["video"] = ClipAndFrames(critics["video"], critics["image"])
 
     def loss(rng: np.random.Generator, batch: int) -> Losses:
         names = list(sets[rng.choice(len(sets), p=np.array(odds) / sum(odds))])

@@ -98,18 +98,19 @@ class PictureCritic(Critic):
 
 
 class EventCritic(Critic):
-    """Latents over time: motion and tempo, and in which of the 16 frames events happen.
+    """Latents over time: some factors, and in which of the 16 frames events happen.
 
     Args:
         frame: latents -> [batch, width, 16], what each frame shows.
+        factors: that it reads.
     """
 
-    def __init__(self, frame: nn.Module, width: int) -> None:
+    def __init__(self, frame: nn.Module, width: int, factors: Iterable[str] = ("motion", "tempo")) -> None:
         super().__init__()
         self.frame = frame
         self.time = nn.ModuleList(nn.Conv1d(width, width, 3, padding=d, dilation=d) for d in (1, 2, 4))
         self.event = nn.Conv1d(width, 1, 3, padding=1)
-        self.heads = _heads(2 * width, ("motion", "tempo"))
+        self.heads = _heads(2 * width, factors)
 
     def forward(self, latent: torch.Tensor) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         """Logits by factor, and of an event in each frame [batch, frames]."""
@@ -144,14 +145,14 @@ class ClipCritic(EventCritic):
 
 
 class SoundCritic(EventCritic):
-    """Latents [batch, 16, 4, 32]: two columns a frame."""
+    """Latents [batch, 16, 4, 32]: two columns a frame. It reads all factors, shape and colour as timbre and pitch."""
 
     def __init__(self, channels: int = 16, bands: int = 4, width: int = 128) -> None:
         frame = nn.Sequential(
             *(nn.Flatten(1, 2), nn.Conv1d(channels * bands, width, 3, padding=1), nn.SiLU()),
             *(nn.Conv1d(width, width, 4, stride=2, padding=1), nn.SiLU()),
         )
-        super().__init__(frame, width)
+        super().__init__(frame, width, SHOWN["audio"])
 
 
 class ClipAndFrames(Critic):
@@ -178,7 +179,7 @@ class ClipAndFrames(Critic):
         return self.clip.accuracy(latent, facts, events) | seen
 
 
-Draw = Callable[[np.random.Generator, np.ndarray], torch.Tensor]
+Draw = Callable[[np.random.Generator, np.ndarray], tuple[torch.Tensor, torch.Tensor]]
 CRITICS: Final[dict[str, type[Critic]]] = {"image": PictureCritic, "video": ClipCritic, "audio": SoundCritic}
 
 
@@ -188,24 +189,24 @@ def train(name: str, count: int, draw: Draw, settings: DictConfig) -> None:
     Args:
         name: the modality.
         count: clips that there are.
-        draw: (generator, numbers of clips) -> clean latents.
+        draw: (generator, numbers of clips) -> clean latents and their facts.
         settings: the stage's configuration.
     """
     torch.manual_seed(0)
     model = CRITICS[name]()
-    facts, events = latents.facts_table(count), latents.event_frames(count)
+    events = latents.event_frames(count)
 
     def loss(rng: np.random.Generator, batch: int) -> Losses:
         clips = rng.integers(0, count - HELD_BACK, batch)
-        clean = draw(rng, clips)
+        clean, facts = draw(rng, clips)
         spread = 0.5 * torch.rand(batch, *([1] * (clean.ndim - 1)))
         noisy = clean + spread * torch.randn_like(clean)
-        return {"loss": model.error(noisy, facts[clips], events[clips]).mean()}
+        return {"loss": model.error(noisy, facts, events[clips]).mean()}
 
     @torch.no_grad()
     def validate() -> dict[str, float]:
         clips = np.arange(count - HELD_BACK, count)
-        return model.accuracy(draw(np.random.default_rng(1), clips), facts[clips], events[clips])
+        return model.accuracy(*draw(np.random.default_rng(1), clips), events[clips])
 
     folder = fit(f"critic_{name}", model, loss, FitConfig(**settings.fit), validate)
     save_file(model.state_dict(), folder / WEIGHTS)
@@ -214,9 +215,10 @@ def train(name: str, count: int, draw: Draw, settings: DictConfig) -> None:
 def train_image(settings: DictConfig) -> None:
     """Stage `critic_image`: single frames."""
     store = latents.load("video")
+    facts = latents.facts_table(len(store))
 
-    def draw(rng: np.random.Generator, clips: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(store[clips, rng.integers(0, store.shape[1], len(clips))]).float()
+    def draw(rng: np.random.Generator, clips: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.from_numpy(store[clips, rng.integers(0, store.shape[1], len(clips))]).float(), facts[clips]
 
     train("image", len(store), draw, settings)
 
@@ -224,13 +226,20 @@ def train_image(settings: DictConfig) -> None:
 def train_video(settings: DictConfig) -> None:
     """Stage `critic_video`: whole clips."""
     store = latents.load("video")
-    train("video", len(store), lambda rng, clips: torch.from_numpy(store[clips]).float().transpose(1, 2), settings)
+    facts = latents.facts_table(len(store))
+
+    def draw(rng: np.random.Generator, clips: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.from_numpy(store[clips]).float().transpose(1, 2), facts[clips]
+
+    train("video", len(store), draw, settings)
 
 
 def train_audio(settings: DictConfig) -> None:
-    """Stage `critic_audio`."""
-    store = latents.load("audio")
-    train("audio", len(store), lambda rng, clips: torch.from_numpy(store[clips]).float(), settings)
+    """Stage `critic_audio`: half of the sounds between the notes.
+
+    With the notes alone a critic knows the held-out pairs by what they are not: it takes their timbre for any other's.
+    """
+    train("audio", len(latents.load("audio")), latents.sounds(0.5), settings)
 
 
 def load_critic(name: str) -> Critic:

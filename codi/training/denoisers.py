@@ -29,6 +29,7 @@ from codi.networks.clip_transformer import ClipTransformer
 from codi.training import latents
 from codi.training.critic import ClipAndFrames, Critic, load_critic
 from codi.training.loop import FitConfig, Losses, fit, runs_folder
+from codi.training.telling import Told
 from codi.types import ClipSpec, Tokens
 
 
@@ -99,6 +100,7 @@ def train(
     settings: DictConfig,
     clock: torch.Tensor,
     critic: Critic | None = None,
+    told: Told | None = None,
 ) -> None:
     """Run the stage.
 
@@ -109,9 +111,10 @@ def train(
         draw: (generator, batch) -> training data.
         settings: `start` names a weight file to begin from.
             `shift`, `even` and `lowest` are draw_levels'; `critic` weighs the critic's term, `known`
-            is the level above which neither it nor the object's weight counts.
+            is the level above which neither it nor the object's weight counts; `told` weighs what features must tell.
         clock: of the latents.
         critic: judges the estimates of the clean latents.
+        told: asks the features where the object is; learns with the model.
     """
     if settings.get("start"):
         _start(model, Path(settings.start))
@@ -124,25 +127,28 @@ def train(
 
     def errors(
         rng: np.random.Generator, batch: int, level: torch.Tensor, gain: float = 0.0
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        sample = draw(rng, batch)
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        sample, nothing = draw(rng, batch), torch.zeros(())
         states, bias = prompts.draw(sample.facts, rng)
         noisy, target = noised(sample.clean, level)
-        predicted = denoiser(noisy, level, Tokens(states, None, bias), clock).sample
+        made = denoiser(noisy, level, Tokens(states, None, bias), clock)
+        predicted = made.sample
+        silent = nothing if told is None else told(made.features, sample.object, sample.events)
         sure = known(level, highest)
         squared = (predicted - target).square() * focus(sample, sure, gain)
         error = squared.flatten(1).mean(1)
         if critic is None:
-            return error, torch.zeros(())
+            return error, nothing, silent
         estimate = noisy - level.view(-1, *([1] * (noisy.ndim - 1))) * predicted
-        return error, judged(critic, estimate, sample, sure).mean()
+        return error, judged(critic, estimate, sample, sure).mean(), silent
 
     def loss(rng: np.random.Generator, batch: int) -> Losses:
         level = draw_levels(batch, shift, even, float(settings.get("lowest", 0.0)))
-        error, wrong = errors(rng, batch, level, gain=3.0)
+        error, wrong, silent = errors(rng, batch, level, gain=3.0)
         high = (level > 0.8).float()
         squared = (error * high).sum() / high.sum().clamp_min(1)
-        return {"loss": error.mean() + settings.get("critic", 0.0) * wrong, "high": squared, "wrong": wrong}
+        total = error.mean() + settings.get("critic", 0.0) * wrong + settings.get("told", 0.0) * silent
+        return {"loss": total, "high": squared, "wrong": wrong, "silent": silent}
 
     @torch.no_grad()
     def validate() -> dict[str, float]:
@@ -151,7 +157,8 @@ def train(
         at = (0.1, 0.5, 0.8, 0.9, 0.95)
         return {f"x0 {level}": level**2 * float(errors(rng, 32, torch.full((32,), level))[0].mean()) for level in at}
 
-    folder = fit(f"denoiser_{name}", model, loss, FitConfig(**settings.fit), validate)
+    learning = model if told is None else nn.ModuleList([model, told])
+    folder = fit(f"denoiser_{name}", learning, loss, FitConfig(**settings.fit), validate)
     model.save_pretrained(folder / "final")  # type: ignore[operator]
 
 
@@ -172,7 +179,7 @@ def _start(model: nn.Module, path: Path) -> None:
     if loaded.unexpected_keys:
         raise ValueError(f"{path}: does not fit: {loaded.unexpected_keys[0]}")
     for name in loaded.missing_keys:
-        if ".to_out.0." in name or ".ff.net.2." in name:
+        if ".to_out.0." in name or ".ff.net.2." in name:  # (`Cells` begins as nothing by itself)
             nn.init.zeros_(model.get_parameter(name))
 
 
@@ -193,14 +200,18 @@ def train_image(settings: DictConfig) -> None:
 
 
 def train_audio(settings: DictConfig) -> None:
-    """Stage `denoiser_audio`."""
+    """Stage `denoiser_audio`: sounds, some of them between the notes.
+
+    With the six notes alone it learns the pairs of timbre and pitch that it has heard by heart, and makes no other.
+    """
     torch.manual_seed(0)
-    store = latents.load("audio")
-    facts, events = latents.facts_table(len(store)), latents.event_frames(len(store))
+    count, sounds = latents.stored("audio"), latents.sounds(float(settings.detuned))
+    events = latents.event_frames(count)
 
     def draw(rng: np.random.Generator, batch: int) -> Sample:
-        clips = rng.integers(0, len(store), batch)
-        return Sample(torch.from_numpy(store[clips]).float(), facts[clips], events=events[clips])
+        clips = rng.integers(0, count, batch)
+        clean, facts = sounds(rng, clips)
+        return Sample(clean, facts, events=events[clips])
 
     unet = audio_unet()
     clock = AudioEngine({}).clock(ClipSpec())
@@ -222,7 +233,8 @@ def train_video(settings: DictConfig) -> None:
     transformer = ClipTransformer()
     clock = VideoEngine({}).clock(ClipSpec())
     critic = ClipAndFrames(load_critic("video"), load_critic("image")) if settings.critic else None
-    train("video", transformer, VideoDenoiser(transformer), draw, settings, clock, critic)
+    told = Told(transformer.config.width) if settings.told else None
+    train("video", transformer, VideoDenoiser(transformer), draw, settings, clock, critic, told)
 
 
 def train_text(settings: DictConfig) -> None:

@@ -5,6 +5,8 @@ Rendering and encoding a clip costs about as much as a training step on it, and 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +61,7 @@ def object_cells(count: int, side: int = 8) -> torch.Tensor:
 
 @torch.no_grad()
 def build(name: str, count: int, until: int) -> None:
-    """Fill the latents of `name` ("video" or "audio"), going on where it stopped.
+    """Fill the latents of `name` ("video", "audio" or "detuned"), going on where it stopped.
 
     Args:
         count: clips that the store has room for.
@@ -67,7 +69,7 @@ def build(name: str, count: int, until: int) -> None:
     """
     encode, shape = _ENCODERS[name]
     autoencoder = PatchAutoencoder.from_pretrained(
-        runs_folder() / f"autoencoder_{'image' if name == 'video' else name}" / "final"
+        runs_folder() / f"autoencoder_{'image' if name == 'video' else 'audio'}" / "final"
     ).eval()
     done = stored(name)
     path = _path(name)
@@ -88,7 +90,7 @@ def stored(name: str) -> int:
 
 
 def load(name: str) -> np.ndarray:
-    """Latents [ready, ...] in half precision, memory-mapped: video [n, 16, 12, 8, 8], audio [n, 16, 4, 32]."""
+    """Latents [ready, ...] in half precision, memory-mapped: video [n, 16, 12, 8, 8], others [n, 16, 4, 32]."""
     return np.load(_path(name), mmap_mode="r")[: stored(name)]
 
 
@@ -106,7 +108,22 @@ def _encode_audio(autoencoder: PatchAutoencoder, scenes: list[Scene]) -> torch.T
     return autoencoder.encode(mel_picture(torch.from_numpy(np.stack([render_audio(scene) for scene in scenes]))))
 
 
-_ENCODERS = {"video": (_encode_video, (16, 12, 8, 8)), "audio": (_encode_audio, (16, 4, 32))}
+def _encode_detuned(autoencoder: PatchAutoencoder, scenes: list[Scene]) -> torch.Tensor:
+    return _encode_audio(autoencoder, [detuned(scene) for scene in scenes])
+
+
+def detuned(scene: Scene) -> Scene:
+    """The scene with a sound between the notes, 0.8 to 1.5 semitones from the nearest: no colour's, at any shape."""
+    rng = np.random.default_rng((scene.seed, 11))
+    near, off = str(rng.choice(FACTORS["colour"])), float(rng.choice((-1, 1)) * rng.uniform(0.8, 1.5))
+    return replace(scene, colour=near, voice=replace(scene.voice, detune=off))
+
+
+_ENCODERS = {
+    "video": (_encode_video, (16, 12, 8, 8)),
+    "audio": (_encode_audio, (16, 4, 32)),
+    "detuned": (_encode_detuned, (16, 4, 32)),
+}
 
 
 def build_video(settings: DictConfig) -> None:
@@ -117,6 +134,26 @@ def build_video(settings: DictConfig) -> None:
 def build_audio(settings: DictConfig) -> None:
     """Stage `latents_audio`."""
     build("audio", settings.count, settings.until)
+
+
+def build_detuned(settings: DictConfig) -> None:
+    """Stage `latents_detuned`."""
+    build("detuned", settings.count, settings.until)
+
+
+def sounds(share: float) -> Callable[[np.random.Generator, np.ndarray], tuple[torch.Tensor, torch.Tensor]]:
+    """(generator, numbers of clips) -> latents [batch, 16, 4, 32] and facts; a share of them between the notes."""
+    store, between = load("audio"), load("detuned")
+    facts = facts_table(len(store))
+
+    def draw(rng: np.random.Generator, clips: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        off = (rng.random(len(clips)) < share * len(store) / max(len(between), 1)) & (clips < len(between))
+        clean, true = store[clips], facts[clips]
+        clean[off] = between[clips[off]]
+        true[torch.from_numpy(off), list(FACTORS).index("colour")] = -1
+        return torch.from_numpy(clean).float(), true
+
+    return draw
 
 
 class Prompts:

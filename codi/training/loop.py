@@ -165,7 +165,8 @@ def _average_gradients(accelerator: Accelerator, trained: list[nn.Parameter]) ->
     own = [torch.zeros_like(p) if p.grad is None else p.grad for p in trained]
     mean = accelerator.reduce(torch.cat([g.flatten() for g in own]), "mean")
     for parameter, part in zip(trained, mean.split([p.numel() for p in trained]), strict=True):
-        parameter.grad = part.view_as(parameter)
+        # As the parameter lies in memory: a fused optimiser takes no notice of strides.
+        parameter.grad = torch.empty_like(parameter).copy_(part.view_as(parameter))
 
 
 def _agreed(accelerator: Accelerator, flag: bool) -> bool:

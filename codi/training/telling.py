@@ -1,0 +1,44 @@
+"""What a video denoiser's hidden states must tell while it learns: where the object is, and when something happens.
+
+Features that name what matters teach a diffusion transformer far faster than its own error does (REPA, Yu et al. 2024,
+section 3). These are also what the partners will read. The heads are thrown away afterwards.
+"""
+
+from __future__ import annotations
+
+import torch
+from einops import rearrange
+from torch import nn
+from torch.nn import functional
+
+
+class Told(nn.Module):
+    """Heads on the features of a clip's quarters.
+
+    Args:
+        width: of the hidden states, the first channels of the features.
+        side: latent cells along a quarter.
+    """
+
+    def __init__(self, width: int, side: int = 4) -> None:
+        super().__init__()
+        self.width, self.side = width, side
+        self.body = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.SiLU())
+        self.where = nn.Linear(width, side**2)
+        self.when = nn.Linear(4 * width, 1)
+
+    def forward(self, features: torch.Tensor, cells: torch.Tensor, events: torch.Tensor) -> torch.Tensor:
+        """[] how far the features fall short of what is true.
+
+        Args:
+            features: [batch, frames * 4, channels].
+            cells: [batch, 1, frames, 8, 8] 1 where a cell holds the object.
+            events: [batch, frames] 1 in the frames of events.
+        """
+        hidden = self.body(features[..., : self.width])
+        held = rearrange(cells, "b 1 f (h p) (w q) -> b (f h w) (p q)", p=self.side, q=self.side)
+        heat = self.when(rearrange(hidden, "b (f s) c -> b f (s c)", s=4))[..., 0]
+        return sum(
+            functional.binary_cross_entropy_with_logits(said.float(), true)
+            for said, true in ((self.where(hidden), held), (heat, events))
+        )
