@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import torch
+
+    Part = torch.Tensor | Callable[[], torch.Tensor]
 
 
 class InputError(ValueError):
@@ -81,14 +86,25 @@ class Tokens:
     bias: torch.Tensor | None = None
 
 
-@dataclass(frozen=True)
 class Denoised:
-    """What one pass of a denoiser gives.
+    """What one pass of a denoiser gives; each part may be a function, called once and only if somebody asks.
 
-    Attributes:
+    Nobody asks for the sample of a given, nor for the features of a pass beside partners.
+
+    Args:
         sample: the network's output, of the latent's shape (velocity, noise or x0: the scheduler knows).
-        features: [batch, positions, channels] of the feature tap, time kept, space pooled; None where not asked for.
+        features: [batch, positions, channels] of the feature tap, time kept, space pooled; None where there is none.
     """
 
-    sample: torch.Tensor
-    features: torch.Tensor | None = None
+    def __init__(self, sample: Part, features: Part | None = None) -> None:
+        self._sample, self._features = sample, features
+
+    @cached_property
+    def sample(self) -> torch.Tensor:
+        """See the class."""
+        return self._sample() if callable(self._sample) else self._sample
+
+    @cached_property
+    def features(self) -> torch.Tensor | None:
+        """See the class."""
+        return self._features() if callable(self._features) else self._features

@@ -212,6 +212,23 @@ def bridge(
     typer.echo(retrain(model, data, target, wanted, config, size))
 
 
+@app.command()
+def evaluate(
+    out: Annotated[Path, typer.Option(help="The folder for samples, figures and the page.")],
+    model: Annotated[str, typer.Option(help="A bundle, or oracle: what a perfect model would score.")] = "codi-mini",
+    suite: Annotated[str, typer.Option(help="The world to measure in: sounding-shapes.")] = "sounding-shapes",
+    quick: Annotated[bool, typer.Option("--quick", help="Few samples: minutes instead of hours.")] = False,
+    steps: Annotated[int | None, typer.Option(help="Denoising steps.")] = None,
+    seed: Annotated[int, typer.Option(help="Of prompts and noise.")] = 1,
+) -> None:
+    """Measure a bundle: figures as JSON and Markdown, and one page. A run that was stopped goes on where it was."""
+    options = {} if steps is None else {"num_inference_steps": arguments.whole("--steps", steps, 1, 1000)}
+    arguments.whole("--seed", seed, 0, 2**31)
+    from codi.apps.evaluation import run as run_evaluation
+
+    typer.echo(run_evaluation(model, suite, out, options, quick, seed))
+
+
 @world.command()
 def preview(
     out: Annotated[Path, typer.Option(help="The folder for the files.")] = Path("out"),

@@ -79,16 +79,11 @@ def fulfil(request: Request, out: Path, keep_recipe: bool = True, threads: int |
 
 def run(request: Request, bundle: Path, threads: int | None = None) -> Any:
     """Load the pipeline and call it; torch is imported here and not before."""
-    import diffusers
     import torch
-    import transformers
 
     from codi import CoDiPipeline
 
-    # One bar for the denoising; loading takes a second and says nothing. A refusal stays one line.
-    for library in (diffusers, transformers):
-        library.logging.disable_progress_bar()
-        library.logging.set_verbosity_error()
+    quiet()
     if threads:
         torch.set_num_threads(threads)
     device = _device(request)
@@ -105,6 +100,16 @@ def run(request: Request, bundle: Path, threads: int | None = None) -> Any:
         return pipeline(
             inputs=inputs, given=given, outputs=request.outputs, negative_prompt=negative or None, **request.parameters
         )
+
+
+def quiet() -> None:
+    """One bar for the work itself; loading takes a second and says nothing. A refusal stays one line."""
+    import diffusers
+    import transformers
+
+    for library in (diffusers, transformers):
+        library.logging.disable_progress_bar()
+        library.logging.set_verbosity_error()
 
 
 @contextmanager

@@ -107,6 +107,8 @@ def load_engine(model: str, options: Mapping[str, Any]) -> Engine:
     from codi.pipeline import CoDiPipeline  # loads torch and diffusers
 
     try:
-        return PipelineEngine(CoDiPipeline.from_pretrained(model), options)
+        pipeline = CoDiPipeline.from_pretrained(model)
     except OSError as error:
         raise InputError("model", str(error), "give a bundle's folder, or 'oracle'") from error
+    pipeline.set_progress_bar_config(disable=True)
+    return PipelineEngine(pipeline, options)

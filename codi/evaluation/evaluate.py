@@ -15,7 +15,7 @@ from codi.evaluation.cells import Cell, Sample, load_samples, run_cell, save_sam
 from codi.evaluation.conflict import score_conflicts
 from codi.evaluation.engines import Engine
 from codi.evaluation.faces import FACES
-from codi.evaluation.report import render_report
+from codi.evaluation.report import Summary, render_report
 from codi.evaluation.retrieval import render_retrieval, score_retrieval
 from codi.evaluation.scores import compare, reference_features, score
 from codi.evaluation.suites import COMPARED, DEFAULT_COUNT, MODALITIES, SUITES
@@ -71,7 +71,7 @@ def evaluate(engine: Engine, plan: Plan, out: Path) -> dict[str, Any]:
         if n % plan.parts == plan.part:
             samples = run_cell(engine, cell, plan.count or DEFAULT_COUNT[plan.suite], plan.seed, folder)
             log.info("%s %d/%d %s: %d samples", plan.suite, n + 1, len(cells), cell.name, len(samples))
-    return summarise(plan, folder, reference, out)
+    return dict(summarise(plan, folder, reference, out).figures)
 
 
 def _chosen(plan: Plan) -> list[Cell]:
@@ -83,17 +83,17 @@ def _chosen(plan: Plan) -> list[Cell]:
     return cells
 
 
-def summarise(plan: Plan, folder: Path, reference: Mapping[str, np.ndarray], out: Path) -> dict[str, Any]:
+def summarise(plan: Plan, folder: Path, reference: Mapping[str, np.ndarray], out: Path) -> Summary:
     """Scores every cell of the suite that lies in the folder; writes figures and report."""
-    ceilings = _ceilings(plan)
     names = [cell.name for cell in SUITES[plan.suite]() if (folder / f"{cell.name}.json").exists()]
     samples = {name: load_samples(folder / f"{name}.json") for name in names}
     figures = {name: score(of_cell, reference) for name, of_cell in samples.items()}
     compared = [(a, b) for a, b in COMPARED.get(plan.suite, ()) if a in samples and b in samples]
     differences = {f"{a} minus {b}": compare(samples[a], samples[b]) for a, b in compared}
-    _write(out / f"{plan.suite}.json", json.dumps(figures, indent=1))
-    _write(out / f"{plan.suite}.md", render_report(plan.suite, figures, ceilings, differences))
-    return figures
+    summary = Summary(figures, _ceilings(plan), differences)
+    write(out / f"{plan.suite}.json", json.dumps(figures, indent=1))
+    write(out / f"{plan.suite}.md", render_report(plan.suite, summary))
+    return summary
 
 
 def _ceilings(plan: Plan) -> dict[str, Any]:
@@ -123,7 +123,7 @@ def _conflicts(engine: Engine, plan: Plan, out: Path) -> dict[str, Any]:
     rows = score_conflicts(engine, ("image", "audio", "video", "text"), plan.count or 16, plan.seed)
     out.mkdir(parents=True, exist_ok=True)
     figures = {"conflict": rows}
-    _write(out / "conflict.json", json.dumps(figures, indent=1))
+    write(out / "conflict.json", json.dumps(figures, indent=1))
     return figures
 
 
@@ -131,8 +131,8 @@ def _retrieval(engine: Engine, plan: Plan, out: Path) -> dict[str, Any]:
     rows = score_retrieval(engine, plan.count or 512, plan.seed)
     out.mkdir(parents=True, exist_ok=True)
     figures = {"retrieval": rows}
-    _write(out / "retrieval.json", json.dumps(figures, indent=1))
-    _write(out / "retrieval.md", render_retrieval(rows))
+    write(out / "retrieval.json", json.dumps(figures, indent=1))
+    write(out / "retrieval.md", render_retrieval(rows))
     return figures
 
 
@@ -143,7 +143,8 @@ SPECIAL: Final[dict[str, Callable[[Engine, Plan, Path], dict[str, Any]]]] = {
 """Suites that are not made of cells."""
 
 
-def _write(path: Path, text: str) -> None:
+def write(path: Path, text: str) -> None:
+    """Write a text whole or not at all."""
     temporary = path.with_suffix(path.suffix + ".tmp")
     temporary.write_text(text)
     temporary.replace(path)

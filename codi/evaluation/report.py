@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from codi.evaluation.figures import mean, normalised
@@ -12,27 +13,43 @@ from codi.worlds.sounding_shapes.factors import FACTORS
 Figures = Mapping[str, Any]
 
 
-def render_report(
-    suite: str,
-    figures: Mapping[str, Figures],
-    ceilings: Mapping[str, Figures] | None = None,
-    differences: Mapping[str, Figures] | None = None,
-) -> str:
-    """A page with one table for each kind of figure; the worst cells come first, the mean last.
+Table = tuple[str, list[str], list[list[str]]]
+"""A title, the heads of the columns, and rows."""
 
-    Args:
-        suite: its name.
+
+@dataclass(frozen=True)
+class Summary:
+    """What a suite's report shows.
+
+    Attributes:
         figures: by cell.
         ceilings: the oracle's figures by cell, to normalise by; 1 where there are none.
         differences: paired differences by pair of cells.
     """
-    most = ceilings or {}
-    parts = [f"# {suite}", _adherence(figures), _agreement(figures, most), _synchrony(figures, most)]
-    parts += [_differences(differences or {}), _fidelity(figures)]
-    return "\n\n".join(part for part in parts if part) + "\n"
+
+    figures: Mapping[str, Figures]
+    ceilings: Mapping[str, Figures] = field(default_factory=dict)
+    differences: Mapping[str, Figures] = field(default_factory=dict)
 
 
-def _adherence(figures: Mapping[str, Figures]) -> str:
+def tables(summary: Summary) -> list[Table]:
+    """One table for each kind of figure that there is; the worst cells come first, the mean last."""
+    figures, most = summary.figures, summary.ceilings
+    found = [_adherence(figures), _agreement(figures, most), _synchrony(figures, most)]
+    found += [_differences(summary.differences), _fidelity(figures)]
+    return [table for table in found if table[2]]
+
+
+def render_report(suite: str, summary: Summary) -> str:
+    """The tables of a suite as a page of Markdown."""
+    parts = [f"# {suite}"]
+    for title, head, rows in tables(summary):
+        lines = [head, ["---"] * len(head), *rows]
+        parts.append(f"## {title}\n\n" + "\n".join("| " + " | ".join(cells) + " |" for cells in lines))
+    return "\n\n".join(parts) + "\n"
+
+
+def _adherence(figures: Mapping[str, Figures]) -> Table:
     rows = [
         (
             a["mean"],
@@ -46,7 +63,7 @@ def _adherence(figures: Mapping[str, Figures]) -> str:
     return _section("Adherence: share of the factors that the inputs name and the output shows", head, rows)
 
 
-def _agreement(figures: Mapping[str, Figures], ceilings: Mapping[str, Figures]) -> str:
+def _agreement(figures: Mapping[str, Figures], ceilings: Mapping[str, Figures]) -> Table:
     rows = [
         (
             a["mean"],
@@ -67,7 +84,7 @@ def _agreement(figures: Mapping[str, Figures], ceilings: Mapping[str, Figures]) 
     return _section("Agreement: share of the factors that the inputs leave open", head, rows)
 
 
-def _synchrony(figures: Mapping[str, Figures], ceilings: Mapping[str, Figures]) -> str:
+def _synchrony(figures: Mapping[str, Figures], ceilings: Mapping[str, Figures]) -> Table:
     rows = [
         (
             s["mean"],
@@ -92,7 +109,7 @@ def _synchrony(figures: Mapping[str, Figures], ceilings: Mapping[str, Figures]) 
     return _section("Synchrony: one-to-one matched events within half a frame", head, rows)
 
 
-def _differences(differences: Mapping[str, Figures]) -> str:
+def _differences(differences: Mapping[str, Figures]) -> Table:
     rows = [
         (0.0, [cells, name, *(_number(v) for v in values)])
         for cells, figures in differences.items()
@@ -103,7 +120,7 @@ def _differences(differences: Mapping[str, Figures]) -> str:
     return _section("Paired differences: the same prompts and seeds", head, rows, with_mean=False)
 
 
-def _fidelity(figures: Mapping[str, Figures]) -> str:
+def _fidelity(figures: Mapping[str, Figures]) -> Table:
     rows = [
         (0.0, [cell, output, _number(f.get("frechet", {}).get(output)), *(_number(e.get(n)) for n in FACTORS)])
         for cell, f in figures.items()
@@ -113,14 +130,13 @@ def _fidelity(figures: Mapping[str, Figures]) -> str:
     return _section("Fidelity and diversity (entropy of open factors, 1 is uniform)", head, rows, with_mean=False)
 
 
-def _section(title: str, head: list[str], rows: list[tuple[float, list[str]]], with_mean: bool = True) -> str:
-    if not rows:
-        return ""
-    ordered = sorted(rows, key=lambda row: row[0])
-    lines = [head, ["---"] * len(head), *(cells for _, cells in ordered)]
-    table = "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
-    last = f"\n\nMean over {len(rows)} rows: {mean([value for value, _ in rows]):.3f}" if with_mean else ""
-    return f"## {title}\n\n{table}{last}"
+def _section(title: str, head: list[str], rows: list[tuple[float, list[str]]], with_mean: bool = True) -> Table:
+    ordered = [cells for _, cells in sorted(rows, key=lambda row: row[0])]
+    if with_mean and rows:
+        last = [f"mean over {len(rows)} rows", *[""] * (len(head) - 1)]
+        last[next(n for n, name in enumerate(head) if "(95 %)" in name)] = f"{mean([value for value, _ in rows]):.3f}"
+        ordered.append(last)
+    return title, head, ordered
 
 
 def _with_interval(figure: Figures) -> str:

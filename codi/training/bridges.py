@@ -29,7 +29,7 @@ from codi.training.critic import CRITICS, ClipAndFrames, load_critic
 from codi.training.denoisers import draw_levels, known, noised
 from codi.training.loop import FitConfig, Losses, fit, runs_folder
 from codi.training.text_autoencoder import full_caption_bank
-from codi.types import ClipSpec, Denoised, Tokens
+from codi.types import ClipSpec, Tokens
 
 CLIP = ClipSpec()
 Latents = dict[str, tuple[torch.Tensor, torch.Tensor]]
@@ -126,9 +126,9 @@ def train(settings: DictConfig) -> None:
         names = list(sets[rng.choice(len(sets), p=np.array(odds) / sum(odds))])
         clean, rows = clips.draw({name: engines[name] for name in names}, rng, batch)
         facts, events = clips.facts[rows], clips.events[rows]
-        states, bias = prompts.draw(facts, rng)
+        prompt, _ = prompts.draw(facts, rng)
         levels = draw_pair_levels(names, batch, shift, rng)
-        made = joint_pass(engines, clean, Tokens(states, None, bias), levels)
+        made = joint_pass(engines, clean, prompt, levels)
         sure = certainty(levels, float(settings.known))
         wrong = [
             (sure[name] * critics[name].error(estimate.estimate, facts, events)).mean()
@@ -176,16 +176,16 @@ def joint_pass(
 ) -> dict[str, Made]:
     """One pass of each modality that is not clean, each reading all the others."""
     noisy = {name: noised(latent, levels[name]) for name, (latent, _) in clean.items()}
-    alone: dict[str, Denoised] = {}
+    features: dict[str, torch.Tensor | None] = {}
     with torch.no_grad():
         for name, (latent, _) in noisy.items():
             given = bool((levels[name] == 0).all())
             asked = Tokens(torch.zeros_like(prompt.states)) if given else prompt
-            alone[name] = engines[name].denoiser(latent, levels[name], asked, clean[name][1])
+            features[name] = engines[name].denoiser(latent, levels[name], asked, clean[name][1]).features
     shown = {}
     for name, engine in engines.items():
         if name in clean and engine.environment is not None:
-            states = engine.environment(alone[name].features, levels[name])
+            states = engine.environment(features[name], levels[name])
             shown[name] = Tokens(states, engine.token_times(clean[name][1]))
     made = {}
     for name, (latent, target) in noisy.items():
@@ -212,9 +212,9 @@ def validation(engines: Mapping[str, Engine], clips: Clips, prompts: latents.Pro
             rng = np.random.default_rng(2)
             torch.manual_seed(2)
             clean, picked = clips.draw(pair, rng, 16)
-            states, bias = prompts.draw(clips.facts[picked], rng)
+            prompt, _ = prompts.draw(clips.facts[picked], rng)
             at = {name: torch.full((16,), level) for name, level in zip(pair, levels, strict=True)}
-            for name, made in joint_pass(pair, clean, Tokens(states, None, bias), at, bridged).items():
+            for name, made in joint_pass(pair, clean, prompt, at, bridged).items():
                 rows.setdefault(name, []).append(float(made.error))
         figures |= {f"{name} {label}": on / off for name, (on, off) in rows.items()}
     return figures

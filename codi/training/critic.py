@@ -34,13 +34,13 @@ class Critic(nn.Module, ABC):
     """Latents -> what is wrong with them."""
 
     @abstractmethod
-    def error(self, latent: torch.Tensor, facts: torch.Tensor, events: torch.Tensor) -> torch.Tensor:
+    def error(self, latent: torch.Tensor, facts: torch.Tensor, events: torch.Tensor | None) -> torch.Tensor:
         """[batch] errors against the truth.
 
         Args:
             latent: [batch, ...].
             facts: [batch, factors], -1 where a factor does not apply.
-            events: [batch, frames] 1 in the frames of events.
+            events: [batch, frames] 1 in the frames of events; None where they are not asked for.
         """
 
     @abstractmethod
@@ -88,7 +88,7 @@ class PictureCritic(Critic):
         pooled = torch.cat([grid.mean(-1), grid.amax(-1)], dim=1)
         return {name: head(pooled) for name, head in self.heads.items()}
 
-    def error(self, latent: torch.Tensor, facts: torch.Tensor, events: torch.Tensor) -> torch.Tensor:
+    def error(self, latent: torch.Tensor, facts: torch.Tensor, events: torch.Tensor | None) -> torch.Tensor:
         """See the class; events do not show in one picture."""
         return _mean_error(self(latent), facts)
 
@@ -120,9 +120,11 @@ class EventCritic(Critic):
         pooled = torch.cat([hidden.mean(-1), hidden.amax(-1)], dim=1)
         return {name: head(pooled) for name, head in self.heads.items()}, self.event(hidden)[:, 0]
 
-    def error(self, latent: torch.Tensor, facts: torch.Tensor, events: torch.Tensor) -> torch.Tensor:
+    def error(self, latent: torch.Tensor, facts: torch.Tensor, events: torch.Tensor | None) -> torch.Tensor:
         """See the class."""
         logits, heat = self(latent)
+        if events is None:
+            return _mean_error(logits, facts)
         missed = functional.binary_cross_entropy_with_logits(heat, events, reduction="none").mean(1)
         return _mean_error(logits, facts) + missed
 
@@ -167,7 +169,7 @@ class ClipAndFrames(Critic):
         super().__init__()
         self.clip, self.picture, self.count = clip, picture, count
 
-    def error(self, latent: torch.Tensor, facts: torch.Tensor, events: torch.Tensor) -> torch.Tensor:
+    def error(self, latent: torch.Tensor, facts: torch.Tensor, events: torch.Tensor | None) -> torch.Tensor:
         """See the class."""
         frames = torch.randperm(latent.shape[2])[: self.count].tolist()
         seen = [self.picture.error(latent[:, :, k], facts, events) for k in frames]

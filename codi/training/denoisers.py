@@ -30,7 +30,7 @@ from codi.training import latents
 from codi.training.critic import ClipAndFrames, Critic, load_critic
 from codi.training.loop import FitConfig, Losses, fit, runs_folder
 from codi.training.telling import Told
-from codi.types import ClipSpec, Tokens
+from codi.types import ClipSpec
 
 
 @dataclass(frozen=True)
@@ -86,10 +86,19 @@ def focus(sample: Sample, sure: torch.Tensor, gain: float) -> torch.Tensor | flo
     return 1 + gain * sure.view(-1, *([1] * (sample.clean.ndim - 1))) * sample.object
 
 
-def judged(critic: Critic, estimate: torch.Tensor, sample: Sample, sure: torch.Tensor) -> torch.Tensor:
-    """[batch] what the critic finds wrong with estimates of the clean latents, where there is something to see."""
+def judged(
+    critic: Critic, estimate: torch.Tensor, sample: Sample, named: torch.Tensor, sure: torch.Tensor, asked: torch.Tensor
+) -> torch.Tensor:
+    """[batch] what the critic finds wrong with estimates of the clean latents.
+
+    Args:
+        named: [batch, factors] what the prompts name, -1 where they name nothing.
+        sure: [batch] whether the latent shows what there is to see.
+        asked: [batch] whether the estimate must show what its prompt names, although the latent hardly does.
+    """
     events = sample.facts if sample.events is None else sample.events
-    return sure * critic.error(estimate, sample.facts, events)
+    seen = sure * critic.error(estimate, sample.facts, events)
+    return seen if not bool((asked > sure).any()) else seen + (asked - sure) * critic.error(estimate, named, None)
 
 
 def train(
@@ -111,7 +120,8 @@ def train(
         draw: (generator, batch) -> training data.
         settings: `start` names a weight file to begin from.
             `shift`, `even` and `lowest` are draw_levels'; `critic` weighs the critic's term, `known`
-            is the level above which neither it nor the object's weight counts; `told` weighs what features must tell.
+            is the level above which neither it nor the object's weight counts, `named` the same for what the prompt
+            names; `told` weighs what features must tell.
         clock: of the latents.
         critic: judges the estimates of the clean latents.
         told: asks the features where the object is; learns with the model.
@@ -129,9 +139,9 @@ def train(
         rng: np.random.Generator, batch: int, level: torch.Tensor, gain: float = 0.0
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         sample, nothing = draw(rng, batch), torch.zeros(())
-        states, bias = prompts.draw(sample.facts, rng)
+        prompt, named = prompts.draw(sample.facts, rng)
         noisy, target = noised(sample.clean, level)
-        made = denoiser(noisy, level, Tokens(states, None, bias), clock)
+        made = denoiser(noisy, level, prompt, clock)
         predicted = made.sample
         silent = nothing if told is None else told(made.features, sample.object, sample.events)
         sure = known(level, highest)
@@ -140,7 +150,8 @@ def train(
         if critic is None:
             return error, nothing, silent
         estimate = noisy - level.view(-1, *([1] * (noisy.ndim - 1))) * predicted
-        return error, judged(critic, estimate, sample, sure).mean(), silent
+        asked = torch.maximum(sure, known(level, float(settings.get("named", highest))))
+        return error, judged(critic, estimate, sample, named, sure, asked).mean(), silent
 
     def loss(rng: np.random.Generator, batch: int) -> Losses:
         level = draw_levels(batch, shift, even, float(settings.get("lowest", 0.0)))

@@ -20,6 +20,7 @@ from codi.networks.patch_autoencoder import PatchAutoencoder
 from codi.training.facts import caption_bank, facts_of
 from codi.training.loop import runs_folder
 from codi.training.prompts import bank_tokens, load_pivot
+from codi.types import Tokens
 from codi.worlds.sounding_shapes.factors import FACTORS, FRAMES, SIDE
 from codi.worlds.sounding_shapes.render import render_video, track_of
 from codi.worlds.sounding_shapes.scene import Scene, sample_scene
@@ -172,40 +173,44 @@ class Prompts:
         self.table = bank.index()
         self.drop = drop
 
-    def draw(self, facts: torch.Tensor, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    def draw(self, facts: torch.Tensor, rng: np.random.Generator) -> tuple[Tokens, torch.Tensor]:
         """Prompts for a batch.
 
         Args:
             facts: [batch, factors] of the scenes.
 
         Returns:
-            states [batch, 2 * K, width] and bias [batch, 2 * K]: minus infinity where a second prompt is absent.
+            states [batch, 2 * K, width] with a bias of minus infinity where a second prompt is absent; and the facts
+            that the prompts name, -1 where they name none.
         """
-        states, bias = zip(*(self._one(row, rng) for row in facts.tolist()), strict=True)
-        return torch.stack(states), torch.stack(bias)
+        states, bias, named = zip(*(self._one(row, rng) for row in facts.tolist()), strict=True)
+        return Tokens(torch.stack(states), None, torch.stack(bias)), torch.tensor(named)
 
-    def _one(self, facts: list[int], rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    def _one(self, facts: list[int], rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor, list[int]]:
         count, width = self.tokens.shape[1:]
         states, bias = torch.zeros(2 * count, width), torch.zeros(2 * count)
         kind = rng.random()
         bias[count:] = -torch.inf
         if kind < self.drop:
-            return states, bias
+            return states, bias, [-1] * len(facts)
         if kind < 0.7:
-            states[:count] = self._caption(facts, _subset(rng), rng)
-            return states, bias
+            states[:count], named = self._caption(facts, _subset(rng), rng)
+            return states, bias, named
         first = _subset(rng)
         second = ~first if rng.random() < 0.6 else _subset(rng)
-        states[:count], states[count:] = self._caption(facts, first, rng), self._caption(facts, second, rng)
+        states[:count], named = self._caption(facts, first, rng)
+        states[count:], also = self._caption(facts, second, rng)
         bias[count:] = 0
-        return states, bias
+        return states, bias, [max(pair) for pair in zip(named, also, strict=True)]
 
-    def _caption(self, facts: list[int], named: np.ndarray, rng: np.random.Generator) -> torch.Tensor:
+    def _caption(
+        self, facts: list[int], named: np.ndarray, rng: np.random.Generator
+    ) -> tuple[torch.Tensor, list[int]]:
         """Tokens of a caption that names those facts, or fewer where the bank holds none that names them all."""
         while True:
             key = tuple(value if keep else -1 for value, keep in zip(facts, named, strict=True))
             if key in self.table:
-                return self.tokens[int(rng.choice(self.table[key]))].float()
+                return self.tokens[int(rng.choice(self.table[key]))].float(), list(key)
             kept = np.flatnonzero(named)
             named = named.copy()
             named[rng.choice(kept)] = False

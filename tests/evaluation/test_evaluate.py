@@ -13,7 +13,7 @@ from codi.evaluation.conflict import draw_conflicts
 from codi.evaluation.engines import Oracle, PipelineEngine
 from codi.evaluation.evaluate import Plan, evaluate, summarise
 from codi.evaluation.prompts import draw_prompts
-from codi.evaluation.report import render_report
+from codi.evaluation.report import Summary, render_report
 from codi.evaluation.scores import compare, score
 from codi.evaluation.suites import SUITES
 from codi.types import InputError
@@ -127,8 +127,8 @@ def test_a_report_leads_with_the_worst():
         adherence = {"mean": value, "low": value, "high": value, "factors": {}}
         return {"samples": 4, "adherence": {"image": adherence}, "agreement": {}, "synchrony": {}, "entropy": {}}
 
-    page = render_report("solo", {"good": cell(0.9), "bad": cell(0.1)})
-    assert page.index("| bad |") < page.index("| good |") < page.index("Mean over 2 rows: 0.500")
+    page = render_report("solo", Summary({"good": cell(0.9), "bad": cell(0.1)}))
+    assert page.index("| bad |") < page.index("| good |") < page.index("| mean over 2 rows |") < page.index("| 0.500 |")
 
 
 @pytest.mark.parametrize(("plan", "name"), [(Plan("nonsense"), "suite"), (Plan("solo", only="zzz"), "only")])

@@ -7,6 +7,8 @@ AnimateDiff, a trained module moves a frozen image model.
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from diffusers import UNet2DConditionModel
 from einops import rearrange, repeat
@@ -39,6 +41,7 @@ class VideoDenoiser:
         self.model = transformer
         self.painter = None if image is None else ImageDenoiser(image)
         self.port = Port(transformer, bridge)
+        self._drawing: tuple[torch.Tensor, torch.Tensor, Tokens, torch.Tensor] | None = None
 
     def __call__(
         self,
@@ -48,14 +51,30 @@ class VideoDenoiser:
         clock: torch.Tensor,
         partners: Tokens | None = None,
     ) -> Denoised:
-        """One pass; see `UNetDenoiser.__call__`."""
-        with self.port.reading(prompt, partners, lambda n: repeat(clock, "f -> (f n)", n=n // len(clock))):
-            sample, hidden = self.model(latent, 1000 * level, prompt.states, clock)
-        share = ((DECIDED - level) / (DECIDED - DRAWN)).clamp(0, 1)
-        if self.painter is not None and bool(share.any()):
-            share = share.view(-1, 1, 1, 1, 1).to(sample.dtype)
-            sample = (1 - share) * sample + share * _drawn(self.painter, latent, level, prompt)
-        return Denoised(sample, _quarters(hidden, latent))
+        """One pass; see `UNetDenoiser.__call__`. Only what is asked for is computed."""
+        share = ((DECIDED - level) / (DECIDED - DRAWN)).clamp(0, 1).view(-1, 1, 1, 1, 1).to(latent.dtype)
+        painted = self.painter is not None and bool(share.any())
+
+        @cache
+        def decided() -> tuple[torch.Tensor, torch.Tensor]:
+            with self.port.reading(prompt, partners, lambda n: repeat(clock, "f -> (f n)", n=n // len(clock))):
+                return self.model(latent, 1000 * level, prompt.states, clock)  # type: ignore[no-any-return]
+
+        def sample() -> torch.Tensor:
+            if not painted:
+                return decided()[0]
+            drawn = self._drawn(latent, level, prompt)
+            return drawn if bool((share == 1).all()) else (1 - share) * decided()[0] + share * drawn
+
+        return Denoised(sample, lambda: _quarters(decided()[1], latent))
+
+    def _drawn(self, latent: torch.Tensor, level: torch.Tensor, prompt: Tokens) -> torch.Tensor:
+        """The frames as the image denoiser draws them: the same beside partners as without, so drawn once for both."""
+        assert self.painter is not None
+        last = self._drawing
+        if last is None or last[0] is not latent or not torch.equal(last[1], level) or last[2] is not prompt:
+            last = self._drawing = (latent, level, prompt, _drawn(self.painter, latent, level, prompt))
+        return last[3]
 
 
 def _drawn(painter: ImageDenoiser, latent: torch.Tensor, level: torch.Tensor, prompt: Tokens) -> torch.Tensor:
