@@ -16,6 +16,7 @@ _PUBLIC = {
     "CoDiOutput": "codi.pipeline",
     "InputError": "codi.types",
     "At": "codi.types",
+    "Part": "codi.types",
     "Audio": "codi.media",
     "Video": "codi.media",
 }

@@ -10,6 +10,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+import numpy as np
+from numpy.typing import NDArray
+
 import codi.modalities
 from codi.media import Media, check_file, describe, staging
 from codi.types import InputError
@@ -89,6 +92,14 @@ def modality_of(path: Path) -> str:
         if formats()[name].sniff(path):
             return name
     raise InputError(str(path), f"holds {describe(path)} that cannot be used", f"give {known}")
+
+
+def read_mask(path: Path) -> NDArray[np.bool_]:
+    """A picture file as a mask: True where it is lighter than the middle."""
+    picture = formats()[modality_of(path)].read(path)
+    if getattr(picture, "ndim", 0) != 3:
+        raise InputError(str(path), "is no picture", "give one that is white where the media stand")
+    return np.asarray(picture.mean(-1) > 127.5)
 
 
 def sha256(path: Path) -> str:

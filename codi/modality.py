@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 
+from codi.types import InputError
+
 if TYPE_CHECKING:
     import torch
 
-    from codi.types import ClipSpec, Denoised, Tokens
+    from codi.types import ClipSpec, Denoised, Part, Tokens
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,18 @@ class Engine(Protocol):
         """Latents [batch, ...] -> media."""
         ...
 
+    def held(self, part: Part, clip: ClipSpec) -> torch.Tensor:
+        """1 where a cell of the latent lies wholly in what stands of a medium, else 0; broadcasts to the latent.
+
+        Raises:
+            InputError: a medium of this modality cannot stand in part, or not so.
+        """
+        ...
+
+    def mend(self, made: Any, part: Part, clip: ClipSpec) -> Any:
+        """What was made, with what stands put back as it was given."""
+        ...
+
     def latent_shape(self, clip: ClipSpec) -> tuple[int, ...]:
         """Shape of the latent of one clip.
 
@@ -128,6 +142,18 @@ class Engine(Protocol):
     def token_times(self, clock: torch.Tensor) -> torch.Tensor:
         """Times of the environment tokens."""
         ...
+
+
+class Whole:
+    """Of an engine whose media stand as a whole or not at all."""
+
+    def held(self, part: Part, clip: ClipSpec) -> torch.Tensor:
+        """See Engine."""
+        raise InputError("given", "cannot stand in part in this modality", "give it whole, or leave it out")
+
+    def mend(self, made: Any, part: Part, clip: ClipSpec) -> Any:
+        """See Engine."""
+        raise NotImplementedError
 
 
 @cache

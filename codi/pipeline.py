@@ -17,8 +17,8 @@ from codi.guidance import Guidance
 from codi.manifest import check_bundle
 from codi.modality import Engine, Modality, registry
 from codi.request import DEFAULT_GUIDANCE, DEFAULT_STEPS, Call, Media, Prompts, resolve
-from codi.sampling import Track, denoise
-from codi.types import ClipSpec, InputError, Tokens
+from codi.sampling import Held, Track, denoise
+from codi.types import ClipSpec, InputError, Part, Tokens
 
 
 def component_names(modalities: Mapping[str, Modality]) -> tuple[str, ...]:
@@ -202,7 +202,8 @@ class CoDiPipeline(DiffusionPipeline):
                 outputs; a list of such prompts is a batch, each for outputs of its own.
             outputs: modalities to make, jointly.
             given: media that stand on the timeline: they steer through their bridges and are not changed. `At(image,
-                seconds)` places one at an instant.
+                seconds)` places one at an instant. `Part(clip, spans=((0, 1),))` or `Part(image, mask=mask)` of an
+                output stands in part, and comes back unchanged at its own rate and size; the rest is made.
             seed: of the noise; sample k of a call is what seed + k gives alone. 0 where neither it nor `generator`
                 is named.
             num_inference_steps: of all outputs, at least 1.
@@ -248,7 +249,7 @@ class CoDiPipeline(DiffusionPipeline):
                     callback_on_step_end(self, index, latents)
 
             latents = denoise(tracks, call.guidance, steps, on_step)
-        media = {name: self.engine(name).decode(latents[name], call.clip) for name in call.outputs}
+        media = {name: self._media(name, latents[name], call) for name in call.outputs}
         return CoDiOutput(media, {"parameters": call.parameters}, several=call.samples > 1)
 
     def _tracks(self, call: Call) -> dict[str, Track]:
@@ -256,7 +257,7 @@ class CoDiPipeline(DiffusionPipeline):
         like = next(p for c in self.components.values() if isinstance(c, torch.nn.Module) for p in c.parameters())
         prompt, negative, nothing = self._prompts(call, like)
         outputs = {name: self._output(name, call, prompt, negative, like) for name in call.outputs}
-        return outputs | {name: self._given(name, call, nothing) for name in call.given[0]}
+        return outputs | {name: self._given(name, call, nothing) for name in call.given[0] if name not in outputs}
 
     def _prompts(self, call: Call, like: torch.Tensor) -> tuple[Tokens, Tokens, Tokens]:
         """What prompted passes attend to, what unprompted ones do, and what givens do."""
@@ -276,16 +277,46 @@ class CoDiPipeline(DiffusionPipeline):
         latent = white.to(like.device, like.dtype)
         latent = latent * getattr(scheduler, "init_noise_sigma", 1.0)
         clock = engine.clock(call.clip).to(like.device)
-        return Track(engine, latent, clock, prompt, negative, scheduler, noise)
+        held = self._held(name, call, white.to(latent))
+        if held is not None:
+            latent = held.laid(latent, scheduler, 0)
+        return Track(engine, latent, clock, prompt, negative, scheduler, noise, held)
+
+    def _held(self, name: str, call: Call, white: torch.Tensor) -> Held | None:
+        """What stands of an output, if anything does."""
+        if name not in call.given[0]:
+            return None
+        parts = _parts(name, call)
+        mask = torch.stack([self.engine(name).held(part, call.clip) for part in parts])
+        clean = self._encoded(name, [part.media for part in parts], call.clip)
+        # What the mask's axes do not name comes after the batch: channels, or rows of a spectrogram.
+        mask = mask.view(len(mask), *[1] * (clean.ndim - mask.ndim), *mask.shape[1:])
+        return Held(clean, white, mask.to(clean))
+
+    def _encoded(self, name: str, media: Sequence[Any], clip: ClipSpec) -> torch.Tensor:
+        """Latents of givens; one that stands in several samples is read once."""
+        read = {id(medium): medium for medium in media}
+        latents = {key: self.engine(name).encode(medium, clip) for key, medium in read.items()}
+        return torch.cat([latents[id(medium)] for medium in media])
+
+    def _media(self, name: str, latent: torch.Tensor, call: Call) -> list[Any]:
+        """What was made, with what stands of it put back."""
+        made = self.engine(name).decode(latent, call.clip)
+        if name not in call.given[0]:
+            return made
+        pairs = zip(made, _parts(name, call), strict=True)
+        return [self.engine(name).mend(medium, part, call.clip) for medium, part in pairs]
 
     def _given(self, name: str, call: Call, nothing: Tokens) -> Track:
         engine, stands = self.engine(name), [sample[name] for sample in call.given]
         if len({stand.seconds for stand in stands}) > 1:
             raise InputError(name, "stands at several instants in one batch", "make one call for each")
-        read = {id(stand.media): stand.media for stand in stands}
-        latents = {key: engine.encode(media, call.clip) for key, media in read.items()}
-        latent = torch.cat([latents[id(stand.media)] for stand in stands])
+        latent = self._encoded(name, [stand.media for stand in stands], call.clip)
         return Track(engine, latent, engine.clock(call.clip, stands[0].seconds).to(latent.device), nothing, nothing)
+
+
+def _parts(name: str, call: Call) -> list[Part]:
+    return [sample[name].part for sample in call.given if sample[name].part is not None]  # type: ignore[misc]
 
 
 def pipeline_class(folder: Path) -> type[CoDiPipeline]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from codi.guidance import Guidance
 from codi.modality import registry
-from codi.types import At, ClipSpec, InputError
+from codi.types import At, ClipSpec, InputError, Part
 
 DEFAULT_STEPS = 20
 DEFAULT_GUIDANCE = Guidance()
@@ -29,10 +29,12 @@ class Stands:
     Attributes:
         media: the medium.
         seconds: the instant that it stands at; None for its modality's own timeline.
+        part: what of it stands, where the rest is an output; None where all of it does.
     """
 
     media: Any
     seconds: float | None = None
+    part: Part | None = None
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,7 @@ def resolve(  # noqa: PLR0913  the arguments of the call
     stands = tuple({name: _stands(media) for name, media in sample.items()} for sample in spread["given"])
     prompts = tuple({name: _several(media) for name, media in sample.items()} for sample in spread["inputs"])
     _check_names(wanted, stands[0], prompts[0])
+    _check_spans(stands, clip)
     return Call(
         inputs=prompts,
         outputs=wanted,
@@ -146,10 +149,12 @@ def _several(value: Any) -> list[Any]:
 
 
 def _stands(media: Any) -> Stands:
+    if isinstance(media, Part):
+        return Stands(media.media, part=media)
     return Stands(media.media, _number("at", media.seconds)) if isinstance(media, At) else Stands(media)
 
 
-def _check_names(outputs: Sequence[str], given: Mapping[str, Any], inputs: Mapping[str, Any]) -> None:
+def _check_names(outputs: Sequence[str], given: Mapping[str, Stands], inputs: Mapping[str, Any]) -> None:
     known = ", ".join(registry())
     for name in (*outputs, *given, *inputs):
         if name not in registry():
@@ -161,8 +166,19 @@ def _check_names(outputs: Sequence[str], given: Mapping[str, Any], inputs: Mappi
             raise InputError(
                 name, "is asked for twice", "name each output once; more samples are num_outputs_per_prompt"
             )
-        if name in given:
-            raise InputError(name, "is both given and an output", "name it in one of the two")
+        if name in given and given[name].part is None:
+            raise InputError(name, "is both given and an output", "name it in one of the two, or give a part of it")
+    for name, stands in given.items():
+        if stands.part is not None and name not in outputs:
+            raise InputError(name, "is given in part and no output", "name it among the outputs too, or give it whole")
+
+
+def _check_spans(given: Sequence[Mapping[str, Stands]], clip: ClipSpec) -> None:
+    for name, stands in (item for sample in given for item in sample.items()):
+        for _, stop in () if stands.part is None else stands.part.spans:
+            if stop > clip.duration:
+                problem = f"stands until {stop:g} s of a clip of {clip.duration:g} s"
+                raise InputError(f"given {name}", problem, "let it end within the clip, or raise the duration")
 
 
 def _weights(weights: Mapping[str, float], inputs: Mapping[str, Any]) -> dict[str, float]:

@@ -17,6 +17,28 @@ from codi.types import Denoised, Tokens
 OnStep = Callable[[int, Mapping[str, torch.Tensor]], None]
 
 
+@dataclass(frozen=True)
+class Held:
+    """What stands of an output: laid back after every step, at the step's noise.
+
+    RePaint (Lugmayr et al. 2022), equation 8, without its resampling.
+
+    Attributes:
+        clean: latent [batch, ...] of what was given.
+        white: the output's start noise.
+        mask: 1 where it stands, 0 where it is made.
+    """
+
+    clean: torch.Tensor
+    white: torch.Tensor
+    mask: torch.Tensor
+
+    def laid(self, latent: torch.Tensor, scheduler: Any, index: int) -> torch.Tensor:
+        """The latent before step `index`, with what stands put back."""
+        stands = schedule.noised(scheduler, self.clean, self.white, index)
+        return self.mask * stands + (1 - self.mask) * latent
+
+
 @dataclass
 class Track:
     """One modality on the timeline. A given and an output differ only in whether a scheduler moves them.
@@ -29,6 +51,7 @@ class Track:
         null: what an unprompted pass attends to: nothing, or the negative prompt.
         scheduler: None for a given.
         noise: of the output; None for a given.
+        held: what stands of an output; None where all of it is made.
         kept: the bridge-off prompted pass of a step, with the step's index.
     """
 
@@ -39,6 +62,7 @@ class Track:
     null: Tokens
     scheduler: Any = None
     noise: schedule.Noise | None = None
+    held: Held | None = None
     kept: tuple[int, Denoised] | None = None
 
     def level(self, index: int) -> torch.Tensor:
@@ -93,7 +117,8 @@ def denoise(
         for name, track in outputs.items():
             prediction = guided(track, index, gather(guidance[name].seen(name, shown)), guidance[name])
             assert track.noise is not None
-            track.latent = schedule.step(track.scheduler, prediction, index, track.latent, track.noise)
+            latent = schedule.step(track.scheduler, prediction, index, track.latent, track.noise)
+            track.latent = latent if track.held is None else track.held.laid(latent, track.scheduler, index + 1)
         if on_step is not None:
             on_step(index, {name: track.latent for name, track in outputs.items()})
     return {name: track.latent for name, track in outputs.items()}

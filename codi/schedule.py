@@ -51,6 +51,16 @@ def step(scheduler: Any, prediction: torch.Tensor, index: int, latent: torch.Ten
     return scheduler.step(prediction, scheduler.timesteps[index], latent, return_dict=False, **options)[0]
 
 
+def noised(scheduler: Any, clean: torch.Tensor, white: torch.Tensor, index: int) -> torch.Tensor:
+    """A clean latent at the level that a latent has before step `index`; after the last step it is clean."""
+    if index >= len(scheduler.timesteps):
+        return clean
+    moment = scheduler.timesteps[index : index + 1]
+    if hasattr(scheduler, "scale_noise"):
+        return scheduler.scale_noise(clean, moment, white)  # type: ignore[no-any-return]
+    return scheduler.add_noise(clean, white, moment)  # type: ignore[no-any-return]
+
+
 # Multistep samplers of diffusers that know rectified flow, and what tells them of it.
 _FLOW: dict[str, dict[str, Any]] = {
     "FlowMatchEulerDiscreteScheduler": {},

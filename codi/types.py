@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    Part = torch.Tensor | Callable[[], torch.Tensor]
+    Value = torch.Tensor | Callable[[], torch.Tensor]
 
 
 class InputError(ValueError):
@@ -36,6 +36,26 @@ class At:
 
     media: Any
     seconds: float
+
+
+@dataclass(frozen=True)
+class Part:
+    """A medium of which a part stands; the rest of it is an output: a clip continued, a gap in a sound filled.
+
+    Attributes:
+        media: the medium.
+        spans: (start, stop) in seconds of what stands, of a medium with a time.
+        mask: bool [height, width], True where a picture stands.
+    """
+
+    media: Any
+    spans: tuple[tuple[float, float], ...] = ()
+    mask: Any = None
+
+    def stands(self, starts: Any, stops: Any) -> Any:
+        """Bool array: whether each of the intervals from `starts` to `stops` (arrays, seconds) stands whole."""
+        inside = [(starts >= start - 1e-9) & (stops <= stop + 1e-9) for start, stop in self.spans]
+        return sum(inside[1:], inside[0]) > 0
 
 
 @dataclass(frozen=True)
@@ -96,7 +116,7 @@ class Denoised:
         features: [batch, positions, channels] of the feature tap, time kept, space pooled; None where there is none.
     """
 
-    def __init__(self, sample: Part, features: Part | None = None) -> None:
+    def __init__(self, sample: Value, features: Value | None = None) -> None:
         self._sample, self._features = sample, features
 
     @cached_property

@@ -7,10 +7,11 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from codi import files
 from codi.media import Media
-from codi.types import At, InputError
+from codi.types import At, InputError, Part
 
 MANY = ("--inputs", "--given", "--outputs", "--weights", "--negative")
 """Options that take any number of values."""
@@ -28,6 +29,8 @@ class Source:
         media: what was read.
         path: the file, None for text that was typed.
         at: the instant in seconds at which it stands, or None.
+        spans: seconds of it that stand, while the rest is made.
+        mask: a picture file, white where the media stand.
     """
 
     modality: str
@@ -35,10 +38,19 @@ class Source:
     media: Media
     path: Path | None = None
     at: float | None = None
+    spans: tuple[tuple[float, float], ...] = ()
+    mask: Path | None = None
 
     @property
-    def placed(self) -> Media | At:
+    def partial(self) -> bool:
+        """Whether a part of it stands, and the rest is made."""
+        return bool(self.spans) or self.mask is not None
+
+    @property
+    def placed(self) -> Media | At | Part:
         """The media as the pipeline takes it."""
+        if self.partial:
+            return Part(self.media, self.spans, None if self.mask is None else files.read_mask(self.mask))
         return self.media if self.at is None else At(self.media, self.at)
 
 
@@ -74,7 +86,10 @@ def check_modality(name: str) -> str:
 
 
 def read_source(argument: str, option: str) -> Source:
-    """Read one input: `text="..."`, `image=cat.png`, `image@0.5=frame.png`, a bare file or a bare text.
+    """Read one input: `text="..."`, `image=cat.png`, a bare file or a bare text.
+
+    After an @ stands where a given stands: `image@0.5=frame.png` at an instant, `video@0:1=clip.mp4` or
+    `audio@0:0.5,1.5:2=sound.wav` in some seconds alone, `image@mask.png=photo.png` where a mask is white.
 
     Raises:
         InputError: an unknown modality, a missing or unusable file, a place in time where none is taken.
@@ -83,22 +98,37 @@ def read_source(argument: str, option: str) -> Source:
     if found is None:
         return _read_bare(argument, option)
     name, value = check_modality(found["name"]), found["value"]
-    at = _place(f"{name}@{found['at']}", found["at"], option)
+    place = _place(f"{name}@{found['at']}", found["at"], option)
     media = files.parse(name, value)
     if media is not None:
-        return Source(name, value, media, at=at)
+        return Source(name, value, media, **place)
     if not value:
         raise InputError(name, "has no value", f"give {files.formats()[name].FORMATS}")
     path = Path(value).expanduser()
-    return Source(name, value, files.formats()[name].read(path), path, at)
+    return Source(name, value, files.formats()[name].read(path), path, **place)
 
 
-def _place(name: str, at: str | None, option: str) -> float | None:
+def _place(name: str, at: str | None, option: str) -> dict[str, Any]:
+    """What stands after the @, as fields of a Source."""
     if at is None:
-        return None
+        return {}
     if option != "--given":
-        raise InputError(name, f"has a time, which {option} does not take", "use --given, or leave @ out")
-    return number(name, _float(name, at, "give seconds, as in image@0.5=frame.png"))
+        raise InputError(name, f"has a place, which {option} does not take", "use --given, or leave @ out")
+    if ":" in at:
+        return {"spans": tuple(_span(name, span) for span in at.split(","))}
+    if files.is_file(at):
+        return {"mask": Path(at)}
+    remedy = "give seconds (image@0.5=frame.png), a span (video@0:1=clip.mp4) or a mask's file (image@mask.png=a.png)"
+    return {"at": number(name, _float(name, at, remedy))}
+
+
+def _span(name: str, text: str) -> tuple[float, float]:
+    start, _, stop = text.partition(":")
+    remedy = "give seconds from and to, as in video@0:1=clip.mp4"
+    first, last = (number(name, _float(name, moment, remedy)) for moment in (start or "0", stop))
+    if last <= first:
+        raise InputError(name, f"has a span that ends at {last:g} and begins at {first:g}", remedy)
+    return first, last
 
 
 def _float(name: str, text: str, remedy: str) -> float:
@@ -151,6 +181,17 @@ def check_given(given: Sequence[Source]) -> tuple[Source, ...]:
         if names.count(name) > 1:
             raise InputError(name, "is given twice", "give it once")
     return tuple(given)
+
+
+def check_parts(given: Sequence[Source], outputs: Collection[str]) -> None:
+    """Givens of which a part stands: the rest must be made, in the seconds that there are.
+
+    Raises:
+        InputError: such a given that is no output.
+    """
+    for source in given:
+        if source.partial and source.modality not in outputs:
+            raise InputError(source.modality, "is given in part and no output", "add it to --outputs, or leave @ out")
 
 
 def number(name: str, value: float, minimum: float = 0.0, maximum: float = math.inf, above: bool = False) -> float:

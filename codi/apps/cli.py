@@ -30,7 +30,7 @@ Model = Annotated[str, typer.Option(help="A bundle: codi-mini, or a folder.")]
 @app.command()
 def generate(  # noqa: PLR0913  the options of the command
     inputs: Annotated[Many, typer.Option(help='What prompts: text="...", image=cat.png, bare files or text.')] = None,
-    given: Annotated[Many, typer.Option(help="What stands: video=clip.mp4, image@0.5=frame.png.")] = None,
+    given: Annotated[Many, typer.Option(help="What stands: video=clip.mp4, image@0.5=a.png, video@0:1=a.mp4.")] = None,
     outputs: Annotated[Many, typer.Option(help="The modalities to make.")] = None,
     out: Annotated[Path, typer.Option(help="The folder for the files.")] = Path("out"),
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
@@ -59,7 +59,8 @@ def generate(  # noqa: PLR0913  the options of the command
     wanted = arguments.check_outputs(outputs or [], ())
     find_bundle(model)
     stand = arguments.check_given(arguments.read_sources(given or [], "--given"))
-    arguments.check_outputs(wanted, [source.modality for source in stand])
+    arguments.check_outputs(wanted, [source.modality for source in stand if not source.partial])
+    arguments.check_parts(stand, wanted)
     prompts = arguments.read_sources(inputs or [], "--inputs")
     if not prompts and not stand:
         raise InputError("--inputs", "is missing", 'give at least one input or given, as in text="a red circle"')

@@ -66,9 +66,17 @@ def _source(kept: Mapping[str, Any]) -> Source:
         return Source(name, kept["value"], files.parse(name, kept["value"]), at=kept.get("at"))
     path = Path(kept["path"]).expanduser()
     media = files.formats()[name].read(path)
-    if files.sha256(path) != kept["sha256"]:
+    _check_same(path, kept["sha256"])
+    mask = Path(kept["mask"]).expanduser() if "mask" in kept else None
+    if mask is not None:
+        _check_same(mask, kept["mask_sha256"])
+    spans = tuple((float(start), float(stop)) for start, stop in kept.get("spans", ()))
+    return Source(name, kept["path"], media, path, kept.get("at"), spans, mask)
+
+
+def _check_same(path: Path, sha256: str) -> None:
+    if not files.is_file(str(path)) or files.sha256(path) != sha256:
         raise InputError(str(path), "is not the file that the recipe was made with", "put the original back")
-    return Source(name, kept["path"], media, path, kept.get("at"))
 
 
 def summary(path: Path) -> list[str]:

@@ -74,7 +74,8 @@ def fulfil(request: Request, out: Path, keep_recipe: bool = True, threads: int |
         result = run(request, bundle, threads)
         made = {name: _several(getattr(result, name), request.count) for name in request.outputs}
         recipe = json.dumps(describe(request, bundle, result.recipe), ensure_ascii=False) if keep_recipe else None
-        return files.save(made, out, recipe, {s.modality: s.path for s in request.given if s.path})
+        whole = [source for source in request.given if not source.partial]
+        return files.save(made, out, recipe, {s.modality: s.path for s in whole if s.path})
 
 
 def run(request: Request, bundle: Path, threads: int | None = None) -> Any:
@@ -192,6 +193,10 @@ def remember(source: Source) -> dict[str, Any]:
         kept["value"] = source.value
     else:
         kept |= {"path": source.value, "sha256": files.sha256(source.path)}
+    if source.spans:
+        kept["spans"] = [list(span) for span in source.spans]
+    if source.mask is not None:
+        kept |= {"mask": str(source.mask), "mask_sha256": files.sha256(source.mask)}
     return kept if source.at is None else {**kept, "at": source.at}
 
 

@@ -85,9 +85,9 @@ def _chosen(plan: Plan) -> list[Cell]:
 
 def summarise(plan: Plan, folder: Path, reference: Mapping[str, np.ndarray], out: Path) -> Summary:
     """Scores every cell of the suite that lies in the folder; writes figures and report."""
-    names = [cell.name for cell in SUITES[plan.suite]() if (folder / f"{cell.name}.json").exists()]
-    samples = {name: load_samples(folder / f"{name}.json") for name in names}
-    figures = {name: score(of_cell, reference) for name, of_cell in samples.items()}
+    cells = [cell for cell in SUITES[plan.suite]() if (folder / f"{cell.name}.json").exists()]
+    samples = {cell.name: load_samples(folder / f"{cell.name}.json") for cell in cells}
+    figures = {cell.name: {"inputs": cell.inputs} | score(samples[cell.name], reference) for cell in cells}
     compared = [(a, b) for a, b in COMPARED.get(plan.suite, ()) if a in samples and b in samples]
     differences = {f"{a} minus {b}": compare(samples[a], samples[b]) for a, b in compared}
     summary = Summary(figures, _ceilings(plan), differences)

@@ -134,4 +134,3 @@ def _special(engine: Engine, plan: Plan, out: Path) -> dict[str, Any]:
     stamp.parent.mkdir(parents=True, exist_ok=True)
     write(stamp, json.dumps(asked))
     return figures
-

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from codi.evaluation.figures import mean, normalised
+from codi.evaluation.suites import TRAINED_PROMPTS
 from codi.worlds.sounding_shapes.factors import FACTORS
 
 Figures = Mapping[str, Any]
@@ -35,7 +36,7 @@ class Summary:
 def tables(summary: Summary) -> list[Table]:
     """One table for each kind of figure that there is; the worst cells come first, the mean last."""
     figures, most = summary.figures, summary.ceilings
-    found = [_adherence(figures), _agreement(figures, most), _synchrony(figures, most)]
+    found = [_adherence(figures), _zero_shot(figures), _agreement(figures, most), _synchrony(figures, most)]
     found += [_differences(summary.differences), _fidelity(figures)]
     return [table for table in found if table[2]]
 
@@ -61,6 +62,18 @@ def _adherence(figures: Mapping[str, Figures]) -> Table:
     ]
     head = ["cell", "output", "samples", "adherence (95 %)", *FACTORS]
     return _section("Adherence: share of the factors that the inputs name and the output shows", head, rows)
+
+
+def _zero_shot(figures: Mapping[str, Figures]) -> Table:
+    """Cells whose inputs the denoisers were trained with as prompts, apart from those that the shared space gives."""
+    kinds: dict[str, list[float]] = {}
+    for f in figures.values():
+        strange = set(f.get("inputs", ())) - set(TRAINED_PROMPTS)
+        kind = "trained" if not strange else "zero-shot" if strange == set(f["inputs"]) else "both among the inputs"
+        kinds.setdefault(kind, []).append(mean([a["mean"] for a in f["adherence"].values()]))
+    rows = [[kind, str(len(values)), _number(mean(values)), _number(min(values))] for kind, values in kinds.items()]
+    head = ["inputs as prompts", "cells", "mean adherence", "worst"]
+    return "Zero-shot: inputs that the denoisers were not trained with as prompts", head, rows if len(rows) > 1 else []
 
 
 def _agreement(figures: Mapping[str, Figures], ceilings: Mapping[str, Figures]) -> Table:

@@ -103,4 +103,6 @@ def spectrogram(samples: np.ndarray, rate: int, window: int = 512, hop: int = 12
 
 
 def _scaled(picture: np.ndarray, width: int, height: int) -> np.ndarray:
-    return np.asarray(PIL.Image.fromarray(picture).convert("RGB").resize((width, height), PIL.Image.Resampling.BILINEAR))
+    return np.asarray(
+        PIL.Image.fromarray(picture).convert("RGB").resize((width, height), PIL.Image.Resampling.BILINEAR)
+    )

@@ -11,6 +11,8 @@ from codi.evaluation.cells import Cell
 
 MODALITIES: Final = ("text", "image", "audio", "video")
 TRACKS: Final = ("video", "audio")
+TRAINED_PROMPTS: Final = ("text",)
+"""Modalities that the shipped denoisers were trained with as prompts; the shared space alone brings the others in."""
 REPEATS: Final = 8
 """Samples for each prompt of the mesh suite, whose shuffled pairs share a prompt."""
 

@@ -150,9 +150,8 @@ class Cells(nn.Module):
         self.leave = nn.Linear(width, inner * patch**2)
         self.up = ResnetBlock2D(in_channels=2 * inner, out_channels=inner, temb_channels=width, groups=groups)
         self.last = nn.Conv2d(inner, channels, 3, padding=1)
-        for layer in (self.enter, self.last):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+        for parameter in (*self.enter.parameters(), *self.last.parameters()):
+            nn.init.zeros_(parameter)
 
     def see(self, latent: torch.Tensor, embedded: torch.Tensor) -> torch.Tensor:
         """Latents [batch, channels, frames, h, w] -> features of the same shape with `inner` channels."""

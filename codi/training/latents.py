@@ -203,9 +203,7 @@ class Prompts:
         bias[count:] = 0
         return states, bias, [max(pair) for pair in zip(named, also, strict=True)]
 
-    def _caption(
-        self, facts: list[int], named: np.ndarray, rng: np.random.Generator
-    ) -> tuple[torch.Tensor, list[int]]:
+    def _caption(self, facts: list[int], named: np.ndarray, rng: np.random.Generator) -> tuple[torch.Tensor, list[int]]:
         """Tokens of a caption that names those facts, or fewer where the bank holds none that names them all."""
         while True:
             key = tuple(value if keep else -1 for value, keep in zip(facts, named, strict=True))

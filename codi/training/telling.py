@@ -38,7 +38,5 @@ class Told(nn.Module):
         hidden = self.body(features[..., : self.width])
         held = rearrange(cells, "b 1 f (h p) (w q) -> b (f h w) (p q)", p=self.side, q=self.side)
         heat = self.when(rearrange(hidden, "b (f s) c -> b f (s c)", s=4))[..., 0]
-        return sum(
-            functional.binary_cross_entropy_with_logits(said.float(), true)
-            for said, true in ((self.where(hidden), held), (heat, events))
-        )
+        missed = functional.binary_cross_entropy_with_logits
+        return missed(self.where(hidden).float(), held) + missed(heat.float(), events)

@@ -92,3 +92,23 @@ def test_what_only_the_model_can_refuse(
     generate(bundle, "--inputs", "a", "--outputs", "image", option, value, status=2)
     printed = capsys.readouterr()
     assert value in printed.err and not printed.out and not Path("out").exists()
+
+
+def test_a_sound_and_a_picture_stand_in_part_and_rerun_too(bundle: Path) -> None:
+    from codi.modalities.audio import media as audio
+
+    audio.write(samples.clicks(rate=22_050, channels=2), Path("hit.wav"), None)
+    image.write(samples.picture(), Path("cat.png"), None)
+    white = np.full((48, 64, 3), 255, np.uint8)
+    white[:, 32:] = 0
+    image.write(white, Path("mask.png"), None)
+    given = ["--given", "audio@0:0.5,1.5:2=hit.wav", "image@mask.png=cat.png"]
+    made = ["--outputs", "audio", "image", "--steps", "1", "--model", str(bundle), "--out", "out"]
+    assert cli.run(["generate", *given, *made]) == 0
+    sound, own = audio.read(Path("out/audio.wav")), audio.read(Path("hit.wav"))
+    assert sound.rate == 22_050
+    assert np.abs(sound.samples[:, :11_025] - own.samples[:, :11_025]).max() < 2**-14  # written with 16 bits
+    assert np.array_equal(image.read(Path("out/image.png"))[:, :32], samples.picture()[:, :32])
+    assert cli.run(["rerun", "out/audio.wav", "--out", "again"]) == 0
+    assert Path("again/audio.wav").read_bytes() == Path("out/audio.wav").read_bytes()
+    assert Path("again/image.png").read_bytes() == Path("out/image.png").read_bytes()

@@ -18,6 +18,7 @@ from codi.backbones.codi_v1.pixels import GREY, clip_pixels, to_latent_range, to
 from codi.backbones.codi_v1.scheduler import TRAINED_STEPS
 from codi.backbones.codi_v1.temporal import MAX_FRAMES
 from codi.media import Audio, Image, Video
+from codi.modality import Whole
 from codi.types import ClipSpec, CodiWarning, Denoised, InputError, Tokens
 
 TRAINED_FRAMES = 8
@@ -65,7 +66,7 @@ def timesteps(level: torch.Tensor) -> torch.Tensor:
     return (level.float() * TRAINED_STEPS).round()
 
 
-class _Engine:
+class _Engine(Whole):
     """What the modalities share: a token of no time, and a branch where the bundle has one.
 
     Attributes:

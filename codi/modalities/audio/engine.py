@@ -12,7 +12,7 @@ import torchaudio
 from codi.media import Audio
 from codi.modalities.audio.denoiser import AudioDenoiser
 from codi.modalities.audio.mel import HOP, RATE, mel_picture
-from codi.types import ClipSpec, InputError
+from codi.types import ClipSpec, InputError, Part
 
 CHANNELS, ROWS = 16, 4
 COLUMN = 8 * HOP
@@ -54,6 +54,29 @@ class AudioEngine:
         samples = self.vocoder(self.autoencoder.decode(latent).clamp(-1, 1)).clamp(-1, 1)
         return [Audio(row[None], RATE) for row in samples.float().cpu().numpy()]
 
+    def held(self, part: Part, clip: ClipSpec) -> torch.Tensor:
+        """[columns]: those within the spans.
+
+        Raises:
+            InputError: no span.
+        """
+        if not part.spans:
+            raise InputError("given audio", "names no span that stands", "give seconds, as in audio@0:1=sound.wav")
+        columns = np.arange(self.latent_shape(clip)[-1]) * COLUMN / RATE
+        return torch.from_numpy(part.stands(columns, columns + COLUMN / RATE)).float()
+
+    def mend(self, made: Audio, part: Part, clip: ClipSpec) -> Audio:
+        """The sound at the rate and with the channels of what was given, whose samples within the spans are its own."""
+        own: Audio = part.media
+        count = round(clip.duration * own.rate)
+        new = torchaudio.functional.resample(torch.from_numpy(made.samples), made.rate, own.rate).numpy()
+        new = np.pad(new, ((0, 0), (0, max(0, count - new.shape[-1]))))[:, :count]
+        whole = np.repeat(new, len(own.samples), axis=0)
+        for start, stop in part.spans:
+            first, last = (min(round(moment * own.rate), own.samples.shape[-1], count) for moment in (start, stop))
+            _lay(whole, own.samples, first, last, ramp=round(0.005 * own.rate))
+        return Audio(whole, own.rate)
+
     def latent_shape(self, clip: ClipSpec) -> tuple[int, ...]:
         """(16, 4, columns).
 
@@ -81,3 +104,15 @@ class AudioEngine:
         heard = mono[: int(np.ceil(clip.duration * audio.rate)) + audio.rate]
         resampled = torchaudio.functional.resample(heard, audio.rate, RATE)[:wanted]
         return torch.nn.functional.pad(resampled, (0, wanted - len(resampled)))
+
+
+def _lay(whole: np.ndarray, own: np.ndarray, first: int, last: int, ramp: int) -> None:
+    """Put own samples `first` to `last` into `whole`; what joins them is bent to meet them, over `ramp` samples."""
+    if last <= first:
+        return
+    before, after = whole[:, max(0, first - ramp) : first], whole[:, last : last + ramp]
+    if before.size:
+        before += np.linspace(0, 1, before.shape[1], dtype=np.float32) * (own[:, first] - before[:, -1])[:, None]
+    if after.size:
+        after += np.linspace(1, 0, after.shape[1], dtype=np.float32) * (own[:, last - 1] - after[:, 0])[:, None]
+    whole[:, first:last] = own[:, first:last]

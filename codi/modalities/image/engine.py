@@ -12,7 +12,7 @@ from einops import rearrange, repeat
 
 from codi.media import Image
 from codi.modalities.image.denoiser import SLOTS, ImageDenoiser
-from codi.types import ClipSpec, InputError
+from codi.types import ClipSpec, InputError, Part
 
 SIDE = 64
 FACTOR = 8
@@ -43,6 +43,26 @@ class ImageEngine:
         """Latents -> pictures, uint8."""
         assert self.autoencoder is not None
         return list(to_pixels(self.autoencoder.decode(latent)))
+
+    def held(self, part: Part, clip: ClipSpec) -> torch.Tensor:
+        """[size / 8, size / 8]: the cells whose pixels all stand.
+
+        Raises:
+            InputError: no mask, or one of another size than the picture.
+        """
+        if part.mask is None:
+            raise InputError("given image", "names no mask of what stands", "give one, as in image@mask.png=photo.png")
+        if part.mask.shape != part.media.shape[:2]:
+            sizes = [f"{shape[1]}x{shape[0]}" for shape in (part.mask.shape, part.media.shape)]
+            raise InputError("given image", f"has a mask of {sizes[0]}", f"give one of {sizes[1]}, the picture's size")
+        shown = np.repeat(np.where(part.mask, 255, 0).astype(np.uint8)[..., None], 3, axis=-1)
+        whole = fit(shown, clip.size)[..., 0] == 255
+        cells = rearrange(whole, "(h p) (w q) -> h w (p q)", p=FACTOR, q=FACTOR).all(-1)
+        return torch.from_numpy(cells).float()
+
+    def mend(self, made: Image, part: Part, clip: ClipSpec) -> Image:
+        """The picture that was given, with what was made where its mask is False."""
+        return np.where(part.mask[..., None], part.media, unfit(made, part.media.shape[:2]))
 
     def latent_shape(self, clip: ClipSpec) -> tuple[int, ...]:
         """(12, size / 8, size / 8)."""
@@ -83,6 +103,18 @@ def fit(picture: Image, side: int) -> Image:
     top, left = (side - size[1]) // 2, (side - size[0]) // 2
     canvas[top : top + size[1], left : left + size[0]] = small
     return canvas
+
+
+def unfit(square: Image, shape: tuple[int, ...]) -> Image:
+    """The inverse of `fit` for a picture of [height, width] = `shape`."""
+    if square.shape[:2] == tuple(shape):
+        return square
+    side, (height, width) = len(square), shape
+    scale = side / max(height, width)
+    wide, high = max(1, round(width * scale)), max(1, round(height * scale))
+    top, left = (side - high) // 2, (side - wide) // 2
+    shown = PIL.Image.fromarray(square[top : top + high, left : left + wide])
+    return np.asarray(shown.resize((width, height), PIL.Image.Resampling.BICUBIC))
 
 
 def to_tensor(pictures: np.ndarray, like: torch.nn.Module) -> torch.Tensor:

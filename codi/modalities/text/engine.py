@@ -9,10 +9,11 @@ import torch
 
 from codi.modalities.text.denoiser import LATENT_CHANNELS, LATENT_TOKENS, TextDenoiser
 from codi.modalities.text.encoder import hidden_states
+from codi.modality import Whole
 from codi.types import ClipSpec
 
 
-class TextEngine:
+class TextEngine(Whole):
     """Captions; latents are [8, 16] and stand at no time."""
 
     def __init__(self, parts: Mapping[str, Any]) -> None:

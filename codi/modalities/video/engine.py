@@ -10,9 +10,9 @@ import torch
 from einops import rearrange, repeat
 
 from codi.media import Video
-from codi.modalities.image.engine import SIDE, fit, picture_shape, to_pixels, to_tensor
+from codi.modalities.image.engine import SIDE, fit, picture_shape, to_pixels, to_tensor, unfit
 from codi.modalities.video.denoiser import SLOTS, VideoDenoiser
-from codi.types import ClipSpec, InputError
+from codi.types import ClipSpec, InputError, Part
 
 MAX_FRAMES = 32
 """Most frames of a clip: twice what the denoiser was trained on."""
@@ -48,6 +48,26 @@ class VideoEngine:
         assert self.autoencoder is not None
         pixels = to_pixels(self.autoencoder.decode(rearrange(latent, "b c f h w -> (b f) c h w")))
         return [Video(frames, clip.fps) for frames in rearrange(pixels, "(b f) h w c -> b f h w c", b=len(latent))]
+
+    def held(self, part: Part, clip: ClipSpec) -> torch.Tensor:
+        """[frames, 1, 1]: those whose middle lies within the spans.
+
+        Raises:
+            InputError: no span.
+        """
+        if not part.spans:
+            raise InputError("given video", "names no span that stands", "give seconds, as in video@0:1=clip.mp4")
+        middles = self.clock(clip).numpy()
+        return torch.from_numpy(part.stands(middles, middles)).float()[:, None, None]
+
+    def mend(self, made: Video, part: Part, clip: ClipSpec) -> Video:
+        """The clip at the rate and size of what was given, whose frames within the spans are its own."""
+        own: Video = part.media
+        middles = (np.arange(round(clip.duration * own.fps)) + 0.5) / own.fps
+        kept = part.stands(middles, middles) & (np.arange(len(middles)) < len(own.frames))
+        drawn = np.minimum((middles * made.fps).astype(int), len(made.frames) - 1)
+        new = {k: unfit(made.frames[k], own.frames.shape[1:3]) for k in sorted(set(drawn[~kept]))}
+        return Video(np.stack([own.frames[n] if kept[n] else new[drawn[n]] for n in range(len(middles))]), own.fps)
 
     def latent_shape(self, clip: ClipSpec) -> tuple[int, ...]:
         """(12, frames, size / 8, size / 8).

@@ -1,0 +1,96 @@
+"""Givens that stand in part: they come back as they were, and the rest is made around them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from codi import InputError, Part
+from codi.media import Audio
+from codi.sampling import Held
+from tests import samples
+from tests.engine.test_joint import latents
+
+SPANS = ((0.0, 0.5), (1.5, 2.0))
+
+
+def stereo() -> Audio:
+    return Audio(np.random.default_rng(0).uniform(-0.5, 0.5, (2, 88_200)).astype(np.float32), 44_100)
+
+
+def test_a_gap_in_a_sound_is_filled_and_the_rest_keeps_its_samples(pipe):
+    own = stereo()
+    made = pipe("a ball", ["audio"], {"audio": Part(own, spans=SPANS)}, num_inference_steps=2).audio
+    assert made.rate == 44_100 and made.samples.shape == own.samples.shape
+    kept = np.zeros(88_200, bool)
+    kept[:22_050] = kept[66_150:] = True
+    assert np.array_equal(made.samples[:, kept], own.samples[:, kept])
+    assert np.abs(made.samples[:, ~kept] - own.samples[:, ~kept]).mean() > 0.1
+    # No click: what was made meets what stands.
+    assert abs(made.samples[0, 22_050] - made.samples[0, 22_049]) < 1e-6
+    assert abs(made.samples[1, 66_149] - made.samples[1, 66_150]) < 1e-6
+
+
+def test_half_a_clip_is_continued_at_its_own_rate_and_size(pipe):
+    own = samples.clip(frames=60, fps=30.0)
+    wide = type(own)(np.ascontiguousarray(np.pad(own.frames, ((0, 0), (0, 0), (8, 8), (0, 0)))), 30.0)
+    made = pipe("a ball", ["video", "audio"], {"video": Part(wide, spans=((0, 1),))}, num_inference_steps=2).video
+    assert made.fps == 30.0 and made.frames.shape == (60, 64, 80, 3)
+    assert np.array_equal(made.frames[:30], wide.frames[:30])
+    assert not any(np.array_equal(a, b) for a, b in zip(made.frames[30:], wide.frames[30:], strict=True))
+
+
+def test_a_masked_region_of_a_picture_is_filled(pipe):
+    own = samples.picture()
+    mask = np.ones(own.shape[:2], bool)
+    mask[10:30, 20:50] = False
+    made = pipe("a ball", ["image"], {"image": Part(own, mask=mask)}, num_inference_steps=2).image
+    assert np.array_equal(made[mask], own[mask])
+    assert (made[~mask] != own[~mask]).any(-1).mean() > 0.9
+
+
+def test_what_is_made_depends_on_what_stands(pipe):
+    made = [
+        latents(pipe, inputs="a ball", outputs=["audio"], given={"audio": Part(own, spans=((0, 1),))}, seed=1)["audio"]
+        for own in (stereo(), samples.clicks())
+    ]
+    assert not torch.allclose(made[0][..., -1], made[1][..., -1], atol=1e-4)
+
+
+def test_a_given_that_stands_wholly_ends_as_its_latent(pipe):
+    part = Part(samples.clicks(), spans=((0, 2),))
+    ended = latents(pipe, inputs="a ball", outputs=["audio"], given={"audio": part})["audio"]
+    engine = pipe.engine("audio")
+    clip = pipe.clip(["audio"], None, None, None)
+    assert torch.allclose(ended, engine.encode(part.media, clip))
+
+
+@pytest.mark.parametrize("scheduler", ["FlowMatchEulerDiscreteScheduler", "UniPCMultistepScheduler"])
+def test_every_scheduler_lays_what_stands_at_its_level(pipe, scheduler):
+    from codi import schedule
+
+    own = schedule.prepared(schedule.chosen(pipe.audio_scheduler, scheduler), 4, torch.device("cpu"))
+    clean, white = torch.ones(1, 16, 4, 32), torch.randn(1, 16, 4, 32)
+    held = Held(clean, white, torch.ones(1, 1, 1, 32))
+    for index in range(5):
+        level = schedule.level_at(own, index) if index < 4 else 0.0
+        laid = held.laid(torch.zeros_like(clean), own, index)
+        assert torch.allclose(laid, (1 - level) * clean + level * white, atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "given", "message"),
+    [
+        (["text"], {"text": Part("a ball", spans=((0, 1),))}, "cannot stand in part"),
+        (["text"], {"audio": Part(stereo(), spans=((0, 1),))}, "audio: is given in part and no output"),
+        (["audio"], {"audio": stereo()}, "audio: is both given and an output"),
+        (["audio"], {"audio": Part(stereo())}, "names no span"),
+        (["audio"], {"audio": Part(stereo(), spans=((0, 3),))}, "stands until 3 s of a clip of 2 s"),
+        (["image"], {"image": Part(samples.picture())}, "names no mask"),
+        (["image"], {"image": Part(samples.picture(), mask=np.ones((3, 5), bool))}, "has a mask of 5x3"),
+    ],
+)
+def test_what_cannot_stand_in_part_is_named(pipe, outputs, given, message):
+    with pytest.raises(InputError, match=message):
+        pipe("a ball", outputs, given, num_inference_steps=1)
