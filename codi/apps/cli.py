@@ -14,7 +14,6 @@ from codi.types import InputError
 
 app = typer.Typer(
     help="Any set of text, image, audio and video in, any set out.",
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
@@ -153,6 +152,20 @@ def info(
         typer.echo(f"{part.name:{width}}  {part.parameters:>14,} parameters  {part.size:>15,} bytes")
     parameters, size = sum(part.parameters for part in parts), sum(part.size for part in parts)
     typer.echo(f"{'total':{width}}  {parameters:>14,} parameters  {size:>15,} bytes")
+
+
+@app.command()
+def doctor(model: Model = "codi-mini") -> None:
+    """Whether this installation is whole, and what to do where it is not; status 1 if something is amiss."""
+    from codi.apps.doctor import examine
+
+    findings = examine(model)
+    for finding in findings:
+        typer.echo(f"{'!!' if finding.remedy else 'ok'}  {finding.what}")
+        if finding.remedy:
+            typer.echo(f"    -> {finding.remedy}")
+    if any(finding.remedy for finding in findings):
+        raise Exit(1)
 
 
 Backbone = Annotated[str, typer.Argument(help="Whose weights: codi-v1.")]

@@ -1,0 +1,36 @@
+"""`codi doctor` on this installation, and on broken ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from codi.apps import cli, doctor
+
+
+def test_a_whole_installation_is_said_to_be_whole(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["doctor", "--model", str(bundle)]) == 0
+    told = capsys.readouterr().out
+    assert all(line.startswith("ok  ") for line in told.splitlines())
+    assert all(name in told for name in ("Python 3", "torch ", "torchaudio ", "ffmpeg", str(bundle)))
+
+
+def test_a_torchaudio_of_another_build_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "torchaudio.py").write_text('raise OSError("libtorch_cuda.so: cannot open shared object file")')
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    finding = doctor._torchaudio()
+    assert "libtorch_cuda.so" in finding.what and "does not fit torch" in finding.what
+    assert "--index-url" in finding.remedy
+
+
+def test_a_missing_package_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "requires", lambda package: ["einops>=0.8", 'mcp>=1; extra == "mcp"', "no-such>=3"])
+    finding = doctor._packages()
+    assert "no-such>=3" in finding.what and 'pip install "no-such>=3"' in finding.remedy
+    assert "einops" not in finding.what and "mcp" not in finding.what
+
+
+def test_a_damaged_bundle_ends_with_status_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["doctor", "--model", str(tmp_path / "none")]) == 1
+    assert "    -> give codi-mini or a folder" in capsys.readouterr().out
