@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
@@ -166,6 +167,26 @@ def doctor(model: Model = "codi-mini") -> None:
             typer.echo(f"    -> {finding.remedy}")
     if any(finding.remedy for finding in findings):
         raise Exit(1)
+
+
+@app.command()
+def mcp(
+    root: Annotated[Path, typer.Option(help="The folder that assistants may read and write; made if missing.")],
+    model: Model = "codi-mini",
+    waiting: Annotated[int, typer.Option(help="Requests that may wait while one runs.")] = 8,
+) -> None:
+    """Serve the Model Context Protocol on standard input and output, for assistants."""
+    arguments.whole("--waiting", waiting, 0, 1000)
+    _extra("mcp", "mcp")
+    from codi.apps.mcp_server import server
+
+    server(model, root, waiting).run("stdio")
+
+
+def _extra(module: str, extra: str) -> None:
+    """Refuse where an optional part is not installed."""
+    if find_spec(module) is None:
+        raise InputError(f"codi {extra}", f"needs {module}", f"run pip install 'codi-engine[{extra}]'")
 
 
 Backbone = Annotated[str, typer.Argument(help="Whose weights: codi-v1.")]

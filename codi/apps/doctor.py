@@ -71,9 +71,7 @@ def _version(package: str) -> str | None:
 def _torch() -> Finding:
     found = _imported("torch", "torch.__version__, torch.version.cuda or 'no CUDA'")
     if found.error:
-        return Finding(
-            f"torch cannot be imported: {found.error}", "run pip install --force-reinstall torch"
-        )
+        return Finding(f"torch cannot be imported: {found.error}", "run pip install --force-reinstall torch")
     return Finding(f"torch {found.text}")
 
 

@@ -6,7 +6,7 @@ import json
 import shutil
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -53,7 +53,13 @@ class Request:
         return int(self.parameters.get("num_outputs_per_prompt", 1))
 
 
-def fulfil(request: Request, out: Path, keep_recipe: bool = True, threads: int | None = None) -> list[Path]:
+def fulfil(
+    request: Request,
+    out: Path,
+    keep_recipe: bool = True,
+    threads: int | None = None,
+    runner: Callable[..., Any] | None = None,
+) -> list[Path]:
     """Make what a request asks for and write it.
 
     Args:
@@ -61,6 +67,7 @@ def fulfil(request: Request, out: Path, keep_recipe: bool = True, threads: int |
         out: the folder.
         keep_recipe: embed the recipe in every file.
         threads: CPU threads; None leaves torch's choice.
+        runner: (request, bundle, threads) -> the pipeline's output; loads the bundle and calls it where left out.
 
     Returns:
         The files.
@@ -71,7 +78,7 @@ def fulfil(request: Request, out: Path, keep_recipe: bool = True, threads: int |
     bundle = find_bundle(request.model)
     names = [files.file_name(name, index, request.count) for name in request.outputs for index in range(request.count)]
     with writable(out, names):
-        result = run(request, bundle, threads)
+        result = (runner or run)(request, bundle, threads)
         made = {name: _several(getattr(result, name), request.count) for name in request.outputs}
         recipe = json.dumps(describe(request, bundle, result.recipe), ensure_ascii=False) if keep_recipe else None
         whole = [source for source in request.given if not source.partial]
