@@ -183,6 +183,23 @@ def mcp(
     server(model, root, waiting).run("stdio")
 
 
+@app.command()
+def web(
+    model: Model = "codi-mini",
+    host: Annotated[
+        str, typer.Option(help="The address to listen on; others than this machine's own need it.")
+    ] = "127.0.0.1",
+    port: Annotated[int | None, typer.Option(help="The port; a free one from 7860 on.")] = None,
+    waiting: Annotated[int, typer.Option(help="Requests that may wait while one runs.")] = 8,
+) -> None:
+    """Serve a page for the browser."""
+    arguments.whole("--waiting", waiting, 0, 1000)
+    _extra("gradio", "web")
+    from codi.apps.web import serve
+
+    serve(model, host, port, waiting)
+
+
 def _extra(module: str, extra: str) -> None:
     """Refuse where an optional part is not installed."""
     if find_spec(module) is None:

@@ -15,8 +15,10 @@ from codi.bundles import find_bundle
 from codi.manifest import check_bundle
 from codi.types import InputError
 
-OnStep = Callable[[int, int, Any], None]
-"""Called after each step with its number from 1, the number of steps, and a function that decodes the outputs."""
+Preview = Callable[[], dict[str, Any]]
+"""Decodes the outputs as they are: one medium by modality."""
+OnStep = Callable[[int, int, Preview], None]
+"""Called after each step with its number from 1, the number of steps, and a preview to be taken at once or never."""
 
 
 class StoppedError(Exception):
@@ -90,15 +92,16 @@ class Studio:
             self._room.release()
 
     def _run(self, request: Request, on_step: OnStep | None, stop: threading.Event) -> Any:
-        pipeline = self._loaded()
-        decode: Callable[[Any], Any] = pipeline.engine
+        pipeline, parameters = self._loaded(), dict(request.parameters)
+        clip = pipeline.clip(request.outputs, *(parameters.get(name) for name in ("duration", "fps", "size")))
 
         def after(pipe: Any, index: int, latents: Any) -> None:
             _go_on(stop)
             if on_step is not None:
-                on_step(index + 1, steps, (decode, latents))
+                on_step(
+                    index + 1, steps, lambda: {n: pipe.engine(n).decode(z[:1], clip)[0] for n, z in latents.items()}
+                )
 
-        parameters = dict(request.parameters)
         steps = int(parameters.get("num_inference_steps") or pipeline.default_steps)
         with plain_warnings():
             return pipeline(

@@ -53,7 +53,7 @@ def test_an_assistant_chains_its_calls(bundle: Path, tmp_path: Path) -> None:
         )
         assert any(block.type == "audio" for block in sound.content)
         scored = video.read(tmp_path / sound.structured_content["files"]["video"])
-        assert (scored.frames == video.read(tmp_path / clip).frames).all()
+        assert (scored.frames == video.read(tmp_path / made["files"]["video"]).frames).all()
         blue = await client.call_tool("edit", {"file": made["files"]["image"], "change": "make it blue", "steps": 2})
         assert not blue.is_error and blue.structured_content["seed"] == 3
         half = ["audio@0:1=" + sound.structured_content["files"]["audio"]]
