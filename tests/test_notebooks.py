@@ -1,4 +1,4 @@
-"""The notebook runs top to bottom on the debug bundle, and shows what it says it shows."""
+"""The notebooks run top to bottom on the debug bundle, and show what they say they show."""
 
 from __future__ import annotations
 
@@ -10,47 +10,80 @@ nbformat = pytest.importorskip("nbformat")
 nbclient = pytest.importorskip("nbclient")
 
 ROOT = Path(__file__).parents[1]
-NOTEBOOK = ROOT / "notebooks" / "any_to_any.ipynb"
+FOLDER = ROOT / "notebooks"
+NOTEBOOKS = sorted(path.stem for path in FOLDER.glob("*.ipynb"))
 
 
 @pytest.fixture(scope="module")
-def executed(bundle, tmp_path_factory):
+def run(bundle, tmp_path_factory):
+    """Name -> the notebook, executed once."""
+    done = {}
+
+    def of(name):
+        if name not in done:
+            done[name] = execute(FOLDER / f"{name}.ipynb", bundle, tmp_path_factory)
+        return done[name]
+
+    return of
+
+
+def execute(path, bundle, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CODI_NOTEBOOK_MODEL", str(bundle))
         patch.setenv("CODI_NOTEBOOK_STEPS", "2")
         patch.setenv("PYTHONPATH", str(ROOT))
         patch.setenv("IPYTHONDIR", str(tmp_path_factory.mktemp("ipython")))
         patch.setenv("OMP_NUM_THREADS", "1")
-        notebook = nbformat.read(NOTEBOOK, as_version=4)
+        notebook = nbformat.read(path, as_version=4)
         folder = str(tmp_path_factory.mktemp("notebook"))
         client = nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": folder}})
         return client.execute()
 
 
+def outputs_of(notebook):
+    return [output for cell in notebook.cells for output in cell.get("outputs", ())]
+
+
 def shown(notebook) -> list[str]:
     """The kinds of media that the cells show, in order."""
-    outputs = (output for cell in notebook.cells for output in cell.get("outputs", ()))
+    outputs = outputs_of(notebook)
     kinds = ("image/gif", "image/png", "text/html")
     return [kind for output in outputs for kind in kinds if kind in output.get("data", {})]
 
 
-def test_it_shows_pictures_clips_and_sounds(executed):
-    kinds = shown(executed)
+def test_any_to_any_shows_pictures_clips_and_sounds(run):
+    kinds = shown(run("any_to_any"))
     assert kinds.count("image/gif") == 2
     assert kinds.count("image/png") >= 4
-    outputs = [output for cell in executed.cells for output in cell.get("outputs", ())]
-    pages = [output.data.get("text/html", "") for output in outputs if "data" in output]
+    pages = [output.data.get("text/html", "") for output in outputs_of(run("any_to_any")) if "data" in output]
     assert sum("<audio" in page for page in pages) == 1
     assert sum("<video" in page for page in pages) == 1
 
 
-def test_nothing_is_printed_to_stderr(executed):
-    outputs = [output for cell in executed.cells for output in cell.get("outputs", ())]
-    assert [output.text for output in outputs if output.get("name") == "stderr"] == []
+def test_bridges_shows_on_and_off_and_the_scales(run):
+    assert shown(run("bridges")).count("image/png") == 3
+    printed = "".join(output.text for output in outputs_of(run("bridges")) if output.get("name") == "stdout")
+    assert printed.count("event F1") == 4
 
 
-def test_the_committed_notebook_is_small_and_whole():
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
+def test_evaluate_shows_tables_and_the_heat_map(run):
+    data = [output.data for output in outputs_of(run("evaluate")) if "data" in output]
+    assert any("| text-video | video | 8 |" in shown.get("text/markdown", "") for shown in data)
+    assert any(shown.get("text/html", "").count("<td") == 225 for shown in data)
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_nothing_is_printed_to_stderr(run, name):
+    assert [output.text for output in outputs_of(run(name)) if output.get("name") == "stderr"] == []
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_the_committed_notebook_is_small_and_whole(name):
+    path = FOLDER / f"{name}.ipynb"
+    notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
-    assert NOTEBOOK.stat().st_size < 2 * 2**20
-    assert all(output.output_type != "error" for cell in notebook.cells for output in cell.get("outputs", ()))
+    assert path.stat().st_size < 2 * 2**20
+    assert all(
+        cell.get("outputs") for cell in notebook.cells[2:] if cell.cell_type == "code" and "def " not in cell.source
+    )
+    assert all(output.output_type != "error" for output in outputs_of(notebook))
