@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+from einops import rearrange, repeat
 
 from codi.training.critic import ClipCritic, PictureCritic, SoundCritic
 from codi.training.denoisers import Sample, draw_levels, focus, judged, known, noised
+from codi.training.latents import detuned, scene_at
+from codi.training.telling import Told
+from codi.worlds.sounding_shapes.sound import PITCHES
 
 
 def test_levels_are_levels_and_crowd_towards_the_noise_with_the_shift():
@@ -31,8 +36,48 @@ def test_nothing_is_weighed_or_judged_where_the_network_cannot_know():
     sure = torch.tensor([1.0, 0.0])
     weights = focus(sample, sure, gain=3.0)
     assert (weights[0] == 4).all() and (weights[1] == 1).all()
-    wrong = judged(PictureCritic(), sample.clean, sample, sure)
+    nothing = torch.full((2, 5), -1)
+    wrong = judged(PictureCritic(), sample.clean, sample, nothing, sure, sure)
     assert wrong[0] > 0 and wrong[1] == 0
+
+
+def test_what_a_prompt_names_is_asked_for_where_the_latent_does_not_show_it():
+    torch.manual_seed(0)
+    sample = Sample(torch.randn(3, 12, 8, 8), torch.zeros(3, 5, dtype=torch.long))
+    named = torch.full((3, 5), -1)
+    named[1, 1] = 0
+    sure, asked = torch.zeros(3), torch.tensor([1.0, 1.0, 0.0])
+    wrong = judged(PictureCritic(), sample.clean, sample, named, sure, asked)
+    assert wrong[0] == 0 and wrong[1] > 0 and wrong[2] == 0
+    clip = Sample(torch.randn(1, 12, 16, 8, 8), torch.zeros(1, 5, dtype=torch.long), events=torch.ones(1, 16))
+    unnamed = judged(ClipCritic(width=16), clip.clean, clip, torch.full((1, 5), -1), torch.zeros(1), torch.ones(1))
+    assert unnamed == 0  # no prompt names events
+
+
+def test_features_learn_to_tell_where_and_when():
+    torch.manual_seed(0)
+    told = Told(width=32)
+    cells, events = (torch.rand(4, 1, 16, 8, 8) < 0.3).float(), (torch.rand(4, 16) < 0.2).float()
+    features = rearrange(cells, "b 1 f (h p) (w q) -> b (f h w) (p q)", h=2, w=2)
+    features = torch.cat([features, repeat(events, "b f -> b (f s) 1", s=4), torch.zeros(4, 64, 40)], dim=-1)
+    optimizer = torch.optim.Adam(told.parameters(), 1e-2)
+    first = told(features, cells, events)
+    for _ in range(150):
+        loss = told(features, cells, events)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss < 0.2 * first
+    assert told(features, cells.flip(0), events.flip(0)) > 3 * loss
+
+
+def test_a_detuned_sound_lies_between_the_notes_and_is_of_no_colour():
+    for index in range(40):
+        scene = detuned(scene_at(index))
+        pitch = PITCHES[scene.colour] * 2 ** (scene.voice.detune / 12)
+        assert min(abs(12 * np.log2(pitch / note)) for note in PITCHES.values()) > 0.79
+        assert scene.shape == scene_at(index).shape and scene.event_frames == scene_at(index).event_frames
+    assert detuned(scene_at(3)) == detuned(scene_at(3))
 
 
 @pytest.mark.parametrize(
