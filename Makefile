@@ -6,7 +6,7 @@ STAMPS := $(VENV)/.stamps
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PICTURE := docs/ball.png
 
-.PHONY: demo test test-full lint clean
+.PHONY: demo test test-full lint docs clean
 
 demo: $(STAMPS)/run
 	$(BIN)/codi generate --inputs text="a small red circle bouncing" image=$(PICTURE) \
@@ -24,8 +24,11 @@ lint: $(STAMPS)/dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: $(STAMPS)/docs
+	$(BIN)/mkdocs build --strict --quiet
+
 clean:
-	rm -rf $(VENV) out build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) out build site *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
@@ -36,6 +39,6 @@ $(STAMPS)/run: pyproject.toml setup.py | $(BIN)/python
 	$(PIP) --editable .
 	@mkdir -p $(STAMPS) && touch $@
 
-$(STAMPS)/test $(STAMPS)/dev: $(STAMPS)/%: $(STAMPS)/run
+$(STAMPS)/test $(STAMPS)/dev $(STAMPS)/docs: $(STAMPS)/%: $(STAMPS)/run
 	$(PIP) --editable ".[$*]"
 	@touch $@

@@ -133,8 +133,9 @@ class CoDiPipeline(DiffusionPipeline):
 
         Args:
             bundle: a shipped bundle's name or a folder.
-            inputs, given, outputs: modalities that will be used so; only what they need is loaded. All where none of
-                the three is named.
+            inputs: modalities that will prompt; only what these three need is loaded, all where none is named.
+            given: modalities that will stand.
+            outputs: modalities that will be made.
             options: as of `DiffusionPipeline.from_pretrained` (dtype, components to override, ...).
 
         Raises:
@@ -212,7 +213,9 @@ class CoDiPipeline(DiffusionPipeline):
             negative_prompt: a text, or media by modality, in the place of the null prompt.
             weights: of inputs by modality, at least 0, 1 where not named.
             num_outputs_per_prompt: samples, at least 1.
-            duration: seconds. fps: frames a second. size: pixels of a side, a multiple of 16.
+            duration: seconds.
+            fps: frames a second.
+            size: pixels of a side, a multiple of 16.
             scheduler: name of a diffusers scheduler class to sample with instead of the bundle's.
             generator: contributes its initial seed.
             callback_on_step_end: called with the pipeline, the step's index and the outputs' latents.

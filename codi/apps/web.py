@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import json
 import queue
-import shutil
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
@@ -20,7 +19,7 @@ import PIL.Image
 from codi import files
 from codi.apps import arguments, recipe
 from codi.apps.request import Request
-from codi.apps.studio import OnStep, Preview, Root, StoppedError, Studio
+from codi.apps.studio import OnStep, Preview, StoppedError, Studio
 from codi.types import InputError
 
 LARGEST: Final = "64mb"
@@ -43,12 +42,12 @@ class Page:
 
     Attributes:
         studio: runs the requests.
-        root: where results are written; nothing else is ever handed out.
+        folder: where results are written; nothing else is ever handed out.
         stops: by session, what ends its generation.
     """
 
     studio: Studio
-    root: Root
+    folder: Path
     stops: dict[str, threading.Event] = field(default_factory=dict)
 
     def make(  # noqa: PLR0913  one argument for each field of the page
@@ -76,6 +75,7 @@ class Page:
         finally:
             # The browser may have gone: then nobody waits for the rest.
             stop.set()
+            self.stops.pop(str(request.session_hash), None)
 
     def _made(
         self, sources: tuple[Any, ...], numbers: dict[str, float], stop: threading.Event
@@ -89,8 +89,10 @@ class Page:
                 "guidance_scale": arguments.number("guidance", numbers["guidance"]),
                 "bridge_scale": arguments.number("bridge", numbers["bridge"]),
             }
-            asked = Request(*self._request(*sources), parameters, model=self.studio.model)
-            yield from self._watched(asked, stop)
+            # gradio has copied the files of an update when it asks for the next: they go with the folder.
+            with tempfile.TemporaryDirectory(dir=self.folder) as scratch:
+                asked = Request(*_request(Path(scratch), *sources), parameters, model=self.studio.model)
+                yield from self._watched(asked, Path(scratch) / "out", stop)
         except InputError as error:
             yield _shown(_refusal(str(error)))
         except StoppedError:
@@ -101,33 +103,9 @@ class Page:
         if str(request.session_hash) in self.stops:
             self.stops[str(request.session_hash)].set()
 
-    def _request(
-        self,
-        prompt: str,
-        dropped: Sequence[str] | None,
-        drawn: Any,
-        recorded: str | None,
-        standing: Sequence[str],
-        outputs: Sequence[str],
-    ) -> tuple[tuple[arguments.Source, ...], tuple[arguments.Source, ...], tuple[str, ...]]:
-        """Inputs, givens and outputs of the fields."""
-        paths = [*(dropped or ()), *([recorded] if recorded else [])]
-        sketch = _drawing(drawn, Path(tempfile.mkdtemp(dir=self.root.folder)))
-        if sketch is not None:
-            paths.append(str(sketch))
-        sources = tuple(_read(path) for path in paths)
-        given = arguments.check_given([source for source in sources if source.modality in standing])
-        prompts = tuple(source for source in sources if source.modality not in standing)
-        if prompt.strip():
-            prompts = (arguments.read_source(f"text={prompt.strip()}", "--inputs"), *prompts)
-        if not prompts and not given:
-            raise InputError("inputs", "are empty", "write something, or drop a file")
-        return prompts, given, arguments.check_outputs(outputs, [source.modality for source in given])
-
-    def _watched(self, asked: Request, stop: threading.Event) -> Iterator[dict[str, Any]]:
+    def _watched(self, asked: Request, out: Path, stop: threading.Event) -> Iterator[dict[str, Any]]:
         """Make it in a thread of its own, and yield its steps as they come."""
         events: queue.Queue[tuple[str, Any]] = queue.Queue()
-        out = self.root.fresh()
 
         def on_step(step: int, total: int, preview: Preview) -> None:
             look = preview() if step % LOOKS == 0 and step < total else {}
@@ -141,10 +119,33 @@ class Page:
                 yield _result(found, asked)
                 return
             if kind == "failed":
-                shutil.rmtree(out, ignore_errors=True)
                 raise found
             step, total, look = found
             yield _shown(_status("is denoising", asked.outputs, step, total), look)
+
+
+def _request(
+    scratch: Path,
+    prompt: str,
+    dropped: Sequence[str] | None,
+    drawn: Any,
+    recorded: str | None,
+    standing: Sequence[str],
+    outputs: Sequence[str],
+) -> tuple[tuple[arguments.Source, ...], tuple[arguments.Source, ...], tuple[str, ...]]:
+    """Inputs, givens and outputs of the fields."""
+    paths = [*(dropped or ()), *([recorded] if recorded else [])]
+    sketch = _drawing(drawn, scratch)
+    if sketch is not None:
+        paths.append(str(sketch))
+    sources = tuple(_read(path) for path in paths)
+    given = arguments.check_given([source for source in sources if source.modality in standing])
+    prompts = tuple(source for source in sources if source.modality not in standing)
+    if prompt.strip():
+        prompts = (arguments.read_source(f"text={prompt.strip()}", "--inputs"), *prompts)
+    if not prompts and not given:
+        raise InputError("inputs", "are empty", "write something, or drop a file")
+    return prompts, given, arguments.check_outputs(outputs, [source.modality for source in given])
 
 
 def _work(
@@ -313,7 +314,7 @@ def serve(model: str, host: str, port: int | None, waiting: int) -> None:
         InputError: no such bundle, or the port is taken.
     """
     with tempfile.TemporaryDirectory(prefix="codi-web-") as folder:
-        page = Page(Studio(model, waiting), Root(Path(folder)))
+        page = Page(Studio(model, waiting), Path(folder))
         blocks = build(page).queue(max_size=4 * (waiting + 1), default_concurrency_limit=None)
         try:
             blocks.launch(server_name=host, server_port=port, max_file_size=LARGEST, share=False, quiet=False)

@@ -22,7 +22,7 @@ from codi.types import Denoised, Tokens
 SLOTS = 4
 """Environment tokens of a frame: its quarters."""
 
-DRAWN, DECIDED = 0.5, 0.7
+DRAWN, DECIDED = 0.3, 0.5
 """Levels: below the first the image denoiser alone predicts, above the second the transformer alone, both between."""
 
 
