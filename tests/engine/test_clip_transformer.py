@@ -30,17 +30,38 @@ def clip(frames: int = 6) -> tuple[torch.Tensor, Tokens, torch.Tensor]:
 @torch.no_grad()
 def test_the_transformer_decides_near_the_noise_and_the_image_denoiser_draws_near_the_picture(transformer):
     latent, prompt, clock = clip()
-    unet = image_unet(widths=(16, 32)).eval()
-    both, alone, painter = VideoDenoiser(transformer, unet), VideoDenoiser(transformer), ImageDenoiser(unet)
+    both, alone = VideoDenoiser(transformer, image_unet(widths=(16, 32)).eval()), VideoDenoiser(transformer)
     high, low, between = (torch.full((2,), level) for level in (DECIDED, DRAWN, (DRAWN + DECIDED) / 2))
-    assert torch.equal(both(latent, high, prompt, clock).sample, alone(latent, high, prompt, clock).sample)
-    drawn = both(latent, low, prompt, clock).sample
+    decided, drawn, mixed = (both(latent, level, prompt, clock).sample for level in (high, low, between))
+    assert torch.equal(decided, alone(latent, high, prompt, clock).sample)
+    for level, sample in ((low, drawn), (between, mixed)):
+        assert not torch.allclose(sample, alone(latent, level, prompt, clock).sample, atol=1e-3)
+
+
+@torch.no_grad()
+def test_what_the_transformer_sees_stand_still_is_drawn_the_same_in_all_frames(transformer, monkeypatch):
+    noise, prompt, clock = clip()
+    still = torch.randn(2, 12, 1, 8, 8).expand_as(noise)
+    latent, low = (1 - DRAWN) * still + DRAWN * noise, torch.full((2,), DRAWN)
+    unet = image_unet(widths=(16, 32)).eval()
+    both = VideoDenoiser(transformer, unet)
+    monkeypatch.setattr(transformer, "forward", lambda *_: (noise - still, torch.zeros(2, latent.shape[2], 2, 2, 32)))
+    drawn = latent - DRAWN * both(latent, low, prompt, clock).sample
+    torch.testing.assert_close(drawn, drawn[:, :, :1].expand_as(drawn), atol=1e-4, rtol=1e-4)
     no_time = torch.tensor([torch.nan], dtype=torch.float64)
-    for frame in range(latent.shape[2]):
-        picture = painter(latent[:, :, frame], low, prompt, no_time).sample
-        torch.testing.assert_close(drawn[:, :, frame], picture, atol=1e-4, rtol=1e-4)
-    mixed = both(latent, between, prompt, clock).sample
-    assert not torch.allclose(mixed, alone(latent, between, prompt, clock).sample, atol=1e-3)
+    first = latent[:, :, 0] - DRAWN * ImageDenoiser(unet)(latent[:, :, 0], low, prompt, no_time).sample
+    torch.testing.assert_close(drawn[:, :, 0], first, atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_only_what_is_asked_for_is_computed(transformer, monkeypatch):
+    latent, prompt, clock = clip()
+    drawn: list[int] = []
+    both = VideoDenoiser(transformer, image_unet(widths=(16, 32)).eval())
+    monkeypatch.setattr(both, "_drawn", lambda *_: drawn.append(1) or latent)
+    given = both(latent, torch.zeros(2), prompt, clock)
+    assert given.features.shape[:2] == (2, 4 * latent.shape[2]) and not drawn
+    assert given.sample is given.sample and len(drawn) == 1
 
 
 @torch.no_grad()

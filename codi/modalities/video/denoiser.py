@@ -2,7 +2,8 @@
 
 Experts by noise level (eDiff-I, Balaji et al. 2022): near the noise, where a clip's motion is settled, a transformer
 over all patches of all frames; near the picture the frozen image UNet, which knows what things look like. As in
-AnimateDiff, a trained module moves a frozen image model.
+AnimateDiff, a trained module moves a frozen image model. It draws what the transformer estimates, all frames under the
+same noise: drawn each under its own, a still object trembles.
 """
 
 from __future__ import annotations
@@ -41,7 +42,6 @@ class VideoDenoiser:
         self.model = transformer
         self.painter = None if image is None else ImageDenoiser(image)
         self.port = Port(transformer, bridge)
-        self._drawing: tuple[torch.Tensor, torch.Tensor, Tokens, torch.Tensor] | None = None
 
     def __call__(
         self,
@@ -61,20 +61,26 @@ class VideoDenoiser:
                 return self.model(latent, 1000 * level, prompt.states, clock)  # type: ignore[no-any-return]
 
         def sample() -> torch.Tensor:
+            velocity = decided()[0]
             if not painted:
-                return decided()[0]
-            drawn = self._drawn(latent, level, prompt)
-            return drawn if bool((share == 1).all()) else (1 - share) * decided()[0] + share * drawn
+                return velocity
+            return (1 - share) * velocity + share * self._drawn(latent, velocity, level, prompt)
 
         return Denoised(sample, lambda: _quarters(decided()[1], latent))
 
-    def _drawn(self, latent: torch.Tensor, level: torch.Tensor, prompt: Tokens) -> torch.Tensor:
-        """The frames as the image denoiser draws them: the same beside partners as without, so drawn once for both."""
+    def _drawn(self, latent: torch.Tensor, velocity: torch.Tensor, level: torch.Tensor, prompt: Tokens) -> torch.Tensor:
+        """The velocity to what the image denoiser makes of the transformer's estimate.
+
+        It sees the estimate of each frame under the noise of the first, so that what stands still is drawn the same in
+        all of them.
+        """
         assert self.painter is not None
-        last = self._drawing
-        if last is None or last[0] is not latent or not torch.equal(last[1], level) or last[2] is not prompt:
-            last = self._drawing = (latent, level, prompt, _drawn(self.painter, latent, level, prompt))
-        return last[3]
+        spread = level.view(-1, 1, 1, 1, 1).to(latent.dtype).clamp_min(1e-3)
+        estimate = latent - spread * velocity
+        common = (velocity + estimate)[:, :, :1]
+        seen = (1 - spread) * estimate + spread * common
+        drawn = seen - spread * _drawn(self.painter, seen, level, prompt)
+        return (latent - drawn) / spread
 
 
 def _drawn(painter: ImageDenoiser, latent: torch.Tensor, level: torch.Tensor, prompt: Tokens) -> torch.Tensor:
