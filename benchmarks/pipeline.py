@@ -270,7 +270,7 @@ def one_pass(pipe: CoDiPipeline, name: str, batch: int) -> Callable[[], object]:
     engine = pipe.engine(name)
     latent = Noise(SEED, name).start(engine.latent_shape(CLIP), batch)
     prompt, clock, level = null(batch, latent), engine.clock(CLIP), latent.new_full((batch,), 0.9)
-    return torch.no_grad()(lambda: engine.denoiser(latent, level, prompt, clock))
+    return torch.no_grad()(lambda: engine.denoiser(latent, level, prompt, clock).sample)
 
 
 # (d) Cost against steps, batch, duration and number of outputs
