@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -147,13 +148,9 @@ class Tools:
     def _caption(self, source: arguments.Source) -> str:
         if source.modality == TEXT:
             return str(source.media)
-        out = self.root.fresh()
         request = Request((source,), (), (TEXT,), {"seed": 0, "num_inference_steps": 12}, model=self.studio.model)
-        written = self.studio.make(request, out)
-        text = written[0].read_text().strip()
-        for path in (*out.iterdir(), out):
-            path.unlink() if path.is_file() else path.rmdir()
-        return text
+        with tempfile.TemporaryDirectory() as scratch:
+            return self.studio.make(request, Path(scratch))[0].read_text().strip()
 
     def _seed(self, file: str) -> int:
         try:
