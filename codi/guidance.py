@@ -36,10 +36,17 @@ class Guidance:
     Attributes:
         prompt: w_prompt; 1 follows the prompt without guidance, 0 ignores it.
         bridge: w_bridge; 0 switches the bridges off.
+        start, end: shares of the steps at which the bridges begin and cease to act, as a ControlNet's in diffusers.
     """
 
     prompt: float = 3.0
     bridge: float = 2.0
+    start: float = 0.0
+    end: float = 1.0
+
+    def acts(self, share: float) -> bool:
+        """Whether the bridge is read after that share of the steps."""
+        return self.bridge > 0 and self.start <= share < self.end
 
     def terms(self, partners: bool) -> tuple[Term, ...]:
         """The passes whose weighted sum is the prediction; passes of weight zero are not taken.

@@ -127,6 +127,10 @@ class Engine(Protocol):
         """What was made, with what stands put back as it was given."""
         ...
 
+    def shown(self, part: Part) -> Any:
+        """What stands of a medium, as a medium that prompts the rest; None where that says too little to prompt."""
+        ...
+
     def latent_shape(self, clip: ClipSpec) -> tuple[int, ...]:
         """Shape of the latent of one clip.
 
@@ -154,6 +158,10 @@ class Whole:
     def mend(self, made: Any, part: Part, clip: ClipSpec) -> Any:
         """See Engine."""
         raise NotImplementedError
+
+    def shown(self, part: Part) -> Any:
+        """See Engine."""
+        return None
 
 
 @cache

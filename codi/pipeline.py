@@ -16,7 +16,7 @@ from codi.bundles import find_bundle, pipeline_name
 from codi.guidance import Guidance
 from codi.manifest import check_bundle
 from codi.modality import Engine, Modality, registry
-from codi.request import DEFAULT_GUIDANCE, DEFAULT_STEPS, Call, Media, Prompts, resolve
+from codi.request import DEFAULT_GUIDANCE, DEFAULT_STEPS, Call, Media, Prompts, Stands, resolve
 from codi.sampling import Held, Track, denoise
 from codi.types import ClipSpec, InputError, Part, Tokens
 
@@ -94,7 +94,9 @@ class CoDiPipeline(DiffusionPipeline):
     @classmethod
     def needed(cls, inputs: Iterable[str], given: Iterable[str], outputs: Iterable[str]) -> set[str]:
         """Components that a request needs."""
-        prompts, stands, makes = cls.prompting(tuple(inputs)), tuple(given), tuple(outputs)
+        stands, makes = tuple(given), tuple(outputs)
+        # What stands in part prompts the rest of itself.
+        prompts = cls.prompting(tuple(dict.fromkeys((*inputs, *(name for name in stands if name in makes)))))
         table = cls.modalities()
         found = {part for name in prompts for part in table[name].prompts}
         found |= {part for name in stands for part in table[name].stands}
@@ -186,6 +188,8 @@ class CoDiPipeline(DiffusionPipeline):
         num_inference_steps: int | None = None,
         guidance_scale: float | Mapping[str, float] | None = None,
         bridge_scale: float | Mapping[str, float] | None = None,
+        bridge_start: float = 0.0,
+        bridge_end: float = 1.0,
         negative_prompt: Media = None,
         weights: Mapping[str, float] | None = None,
         num_outputs_per_prompt: int = 1,
@@ -210,6 +214,7 @@ class CoDiPipeline(DiffusionPipeline):
             num_inference_steps: of all outputs, at least 1.
             guidance_scale: w_prompt, of all outputs or by modality; 1 is no guidance.
             bridge_scale: w_bridge; 0 generates the outputs independently.
+            bridge_start, bridge_end: shares of the steps between which the bridges act, 0 to 1; fewer cost less.
             negative_prompt: a text, or media by modality, in the place of the null prompt.
             weights: of inputs by modality, at least 0, 1 where not named.
             num_outputs_per_prompt: samples, at least 1.
@@ -234,6 +239,7 @@ class CoDiPipeline(DiffusionPipeline):
             steps=self.default_steps if num_inference_steps is None else num_inference_steps,
             guidance_scale=guidance_scale,
             bridge_scale=bridge_scale,
+            bridge_span=(bridge_start, bridge_end),
             negative=negative_prompt,
             weights=weights,
             samples=num_outputs_per_prompt,
@@ -265,8 +271,20 @@ class CoDiPipeline(DiffusionPipeline):
     def _prompts(self, call: Call, like: torch.Tensor) -> tuple[Tokens, Tokens, Tokens]:
         """What prompted passes attend to, what unprompted ones do, and what givens do."""
         nothing = conditioning.null(call.samples, like)
-        prompt, negative = (self._prompt(prompts, call.weights) or nothing for prompts in (call.inputs, call.negative))
+        prompts = (self._shown(call), call.negative)
+        prompt, negative = (self._prompt(each, call.weights) or nothing for each in prompts)
         return prompt, negative, nothing
+
+    def _shown(self, call: Call) -> Prompts:
+        """The inputs, and what stands in part of an output that is none of them: a clip goes on as it began."""
+        return tuple(
+            {**inputs, **{name: [shown] for name, shown in self._parts_shown(stands).items() if name not in inputs}}
+            for inputs, stands in zip(call.inputs, call.given, strict=True)
+        )
+
+    def _parts_shown(self, given: Mapping[str, Stands]) -> dict[str, Any]:
+        shown = {n: self.engine(n).shown(stands.part) for n, stands in given.items() if stands.part is not None}
+        return {name: medium for name, medium in shown.items() if medium is not None}
 
     def _prompt(self, prompts: Prompts, weights: Mapping[str, float]) -> Tokens | None:
         engines = {name: self.engine(name) for name in prompts[0]}

@@ -72,6 +72,8 @@ class Call:
             "num_inference_steps": self.steps,
             "guidance_scale": {name: scale.prompt for name, scale in self.guidance.items()},
             "bridge_scale": {name: scale.bridge for name, scale in self.guidance.items()},
+            "bridge_start": next(iter(self.guidance.values())).start,
+            "bridge_end": next(iter(self.guidance.values())).end,
             "weights": dict(self.weights),
             "num_outputs_per_prompt": self.samples,
             "duration": self.clip.duration,
@@ -95,6 +97,7 @@ def resolve(  # noqa: PLR0913  the arguments of the call
     samples: int,
     clip: ClipSpec,
     scheduler: str | None,
+    bridge_span: tuple[float, float] = (0.0, 1.0),
     default: Guidance = DEFAULT_GUIDANCE,
 ) -> Call:
     """Check a call and fill in its defaults; `default` holds the scales that nobody named.
@@ -119,7 +122,7 @@ def resolve(  # noqa: PLR0913  the arguments of the call
             {name: _several(media) for name, media in sample.items()} for sample in spread["negative_prompt"]
         ),
         weights=_weights(weights or {}, prompts[0]),
-        guidance=_guidance(wanted, guidance_scale, bridge_scale, default),
+        guidance=_guidance(wanted, guidance_scale, bridge_scale, _spanned(default, bridge_span)),
         clip=clip,
         steps=_whole("num_inference_steps", DEFAULT_STEPS if steps is None else steps, 1),
         seed=_whole("seed", 0 if seed is None else seed, 0),
@@ -186,6 +189,13 @@ def _weights(weights: Mapping[str, float], inputs: Mapping[str, Any]) -> dict[st
         if name not in inputs:
             raise InputError(f"weights {name}", "weighs no input", "name an input")
     return {name: _number(f"weights {name}", weight) for name, weight in weights.items()}
+
+
+def _spanned(guidance: Guidance, span: tuple[float, float]) -> Guidance:
+    for name, value in zip(("bridge_start", "bridge_end"), span, strict=True):
+        if _number(name, value) > 1:
+            raise InputError(f"{name} {value}", "is no share of the steps", "give a number from 0 to 1")
+    return dataclasses.replace(guidance, start=float(span[0]), end=float(span[1]))
 
 
 def _guidance(

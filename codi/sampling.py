@@ -108,14 +108,15 @@ def denoise(
         The clean latents of the outputs.
     """
     outputs = {name: track for name, track in tracks.items() if track.scheduler is not None}
-    joint = len(tracks) > 1 and any(guidance[name].bridge for name in outputs)
     shown: dict[str, Tokens | None] = {}
     for index in range(steps):
         # One snapshot before anybody moves: the order of the outputs cannot matter. A given never changes.
-        if joint:
+        acting = {name for name in outputs if len(tracks) > 1 and guidance[name].acts(index / steps)}
+        if acting:
             shown |= {n: track.show(index) for n, track in tracks.items() if n in outputs or n not in shown}
         for name, track in outputs.items():
-            prediction = guided(track, index, gather(guidance[name].seen(name, shown)), guidance[name])
+            partners = gather(guidance[name].seen(name, shown)) if name in acting else None
+            prediction = guided(track, index, partners, guidance[name])
             assert track.noise is not None
             latent = schedule.step(track.scheduler, prediction, index, track.latent, track.noise)
             track.latent = latent if track.held is None else track.held.laid(latent, track.scheduler, index + 1)

@@ -55,7 +55,7 @@ class Part:
     def stands(self, starts: Any, stops: Any) -> Any:
         """Bool array: whether each of the intervals from `starts` to `stops` (arrays, seconds) stands whole."""
         inside = [(starts >= start - 1e-9) & (stops <= stop + 1e-9) for start, stop in self.spans]
-        return sum(inside[1:], inside[0]) > 0
+        return sum(inside, 0 * starts) > 0
 
 
 @dataclass(frozen=True)

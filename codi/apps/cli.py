@@ -37,6 +37,8 @@ def generate(  # noqa: PLR0913  the options of the command
     steps: Annotated[int | None, typer.Option(help="Denoising steps.")] = None,
     guidance: Annotated[float | None, typer.Option(help="How strongly the inputs steer.")] = None,
     bridge: Annotated[float | None, typer.Option(help="How strongly outputs steer each other; 0: not.")] = None,
+    bridge_start: Annotated[float | None, typer.Option(help="Share of the steps after which they begin to.")] = None,
+    bridge_end: Annotated[float | None, typer.Option(help="Share of the steps after which they cease to.")] = None,
     num: Annotated[int, typer.Option(help="Results of each output.")] = 1,
     negative: Annotated[Many, typer.Option(help="What to keep away from, written as inputs are.")] = None,
     weights: Annotated[Many, typer.Option(help="Weights of inputs: text=1,image=.5.")] = None,
@@ -54,6 +56,7 @@ def generate(  # noqa: PLR0913  the options of the command
     from codi.bundles import find_bundle
 
     numbers = _numbers(seed, steps, guidance, bridge, num, duration, fps, size)
+    numbers |= _shares(bridge_start=bridge_start, bridge_end=bridge_end)
     if dtype not in request.DTYPES:
         raise InputError(f"--dtype {dtype}", "is not a number format", f"choose among {', '.join(request.DTYPES)}")
     wanted = arguments.check_outputs(outputs or [], ())
@@ -94,6 +97,12 @@ def _numbers(
         "size": None if size is None else arguments.whole("--size", size, 1, 4096),
     }
     return {name: value for name, value in values.items() if value is not None}
+
+
+def _shares(**shares: float | None) -> dict[str, float]:
+    """Checked shares of the steps under the pipeline's names."""
+    named = {name: value for name, value in shares.items() if value is not None}
+    return {name: arguments.number(f"--{name.replace('_', '-')}", value, maximum=1) for name, value in named.items()}
 
 
 def _make(wanted: Any, out: Path, keep_recipe: bool, threads: int | None = None) -> None:

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from codi.evaluation.engines import Engine
-from codi.evaluation.faces import FACES
-from codi.evaluation.prompts import Prompt, draw_prompts
+from codi.evaluation.faces import FACES, medium_of
+from codi.evaluation.prompts import Prompt, draw_prompts, with_givens
 from codi.worlds.sounding_shapes.readers import Reading
 from codi.worlds.sounding_shapes.scene import Split
 
@@ -32,6 +32,8 @@ class Cell:
         split: of the prompts' (shape, colour) pairs.
         repeats: samples for each prompt.
         cascade: make the outputs one after the other, each given those before it, instead of jointly.
+        given: modalities that stand on the timeline, of a scene of each sample's own that shows what the prompt names.
+        at: seconds of the instant at which a given picture stands; None where it stands for the whole clip.
         options: for the engine, such as bridge_scale or weights.
     """
 
@@ -42,12 +44,14 @@ class Cell:
     split: Split = "train"
     repeats: int = 1
     cascade: bool = False
+    given: tuple[str, ...] = ()
+    at: float | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What one prompt named and what the readers found in each output."""
+    """What one prompt named and what the readers found in each given and output."""
 
     group: int
     named: Mapping[str, str]
@@ -61,6 +65,8 @@ def sample_cell(engine: Engine, cell: Cell, count: int, seed: int) -> list[Sampl
     their settings only can be compared in pairs.
     """
     prompts = draw_prompts(cell.inputs, cell.naming, cell.split, count, cell.repeats, seed)
+    if cell.given:
+        prompts = with_givens(prompts, cell.given, cell.split, seed, cell.at)
     samples: list[Sample] = []
     for start in range(0, count, BATCH):
         batch = prompts[start : start + BATCH]
@@ -71,6 +77,9 @@ def sample_cell(engine: Engine, cell: Cell, count: int, seed: int) -> list[Sampl
 
 def _make(engine: Engine, cell: Cell, batch: Sequence[Prompt], seed: int) -> dict[str, list[Any]]:
     inputs = {m: [p.inputs[m] for p in batch] for m in cell.inputs}
+    if cell.given:
+        given = {m: [p.given[m] for p in batch] for m in cell.given}
+        return given | engine(inputs, cell.outputs, seed, given=given, **cell.options)
     if not cell.cascade:
         return engine(inputs, cell.outputs, seed, **cell.options)
     made: dict[str, list[Any]] = {}
@@ -80,7 +89,7 @@ def _make(engine: Engine, cell: Cell, batch: Sequence[Prompt], seed: int) -> dic
 
 
 def _read(batch: Sequence[Prompt], made: Mapping[str, list[Any]]) -> list[Sample]:
-    readings = {m: FACES[m].read(media) for m, media in made.items()}
+    readings = {m: FACES[m].read([medium_of(x) for x in media]) for m, media in made.items()}
     return [Sample(p.group, p.named, {m: r[n] for m, r in readings.items()}) for n, p in enumerate(batch)]
 
 

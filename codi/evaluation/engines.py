@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from codi.evaluation.faces import FACES
+from codi.evaluation.faces import FACES, medium_of
 from codi.types import InputError
 from codi.worlds.sounding_shapes.factors import FACTORS
 from codi.worlds.sounding_shapes.scene import Scene, sample_scene
@@ -74,7 +74,7 @@ class Oracle:
         self, inputs: Batch, outputs: Sequence[str], seed: int, given: Batch | None = None, **options: Any
     ) -> dict[str, list[Any]]:
         """See Engine."""
-        read = [FACES[m].read(media) for m, media in {**inputs, **(given or {})}.items()]
+        read = [FACES[m].read([medium_of(x) for x in media]) for m, media in {**inputs, **(given or {})}.items()]
         apart = options.get("bridge_scale") == 0
         made: dict[str, list[Any]] = {m: [] for m in outputs}
         for n, readings in enumerate(zip(*read, strict=True)):

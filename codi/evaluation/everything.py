@@ -39,6 +39,8 @@ FULL: Final = (
     Share("retrieval", 512),
     *(Share(suite, DEFAULT_COUNT[suite]) for suite in ("solo", "complementary", "held-out")),
     Share("mesh", DEFAULT_COUNT["mesh"], ceiling=64),
+    Share("sets", DEFAULT_COUNT["sets"], ceiling=64),
+    Share("given", DEFAULT_COUNT["given"]),
     Share("conflict", 16),
     Share("matrix", DEFAULT_COUNT["matrix"]),
 )
@@ -47,7 +49,7 @@ QUICK: Final = (
     Share("solo", 16),
     Share("complementary", 4),
     Share("held-out", 4),
-    Share("mesh", 16, only="timed-o", ceiling=16),
+    Share("mesh", 16, only="looks-o", ceiling=16),
     Share("conflict", 4),
     Share("matrix", 1, only="text-"),
 )

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from codi.media import Audio, Video
-from codi.types import InputError
+from codi.types import At, InputError
 from codi.worlds.sounding_shapes.captions import caption, full_caption
 from codi.worlds.sounding_shapes.factors import FPS, FRAMES, RATE, SHOWN
 from codi.worlds.sounding_shapes.readers import Reading, read_audio, read_image, read_text, read_video
@@ -30,16 +30,26 @@ class Face:
         tell: (scene, factors to name, rng) -> a prompt; only a text can leave out what it could show.
         read: media -> what they show.
         names: (scene, factors to name) -> the factors that `tell` names.
+        show_at: (scene, seconds) -> the medium of that instant.
     """
 
     show: Callable[[Scene, np.random.Generator], Media]
     tell: Callable[[Scene, Collection[str], np.random.Generator], Media]
     read: Callable[[Sequence[Media]], list[Reading]]
     names: Callable[[Scene, Collection[str]], set[str]]
+    show_at: Callable[[Scene, float], Media] = lambda scene, seconds: _no_instant()
 
 
 def _picture(scene: Scene, rng: np.random.Generator) -> np.ndarray:
     return render_image(scene, int(rng.integers(FRAMES)))
+
+
+def _picture_at(scene: Scene, seconds: float) -> np.ndarray:
+    return render_image(scene, min(int(seconds * FPS), FRAMES - 1))
+
+
+def _no_instant() -> Media:
+    raise InputError("at", "is an instant of a medium that has none", "let a picture stand there")
 
 
 def _sound(scene: Scene, rng: np.random.Generator) -> Audio:
@@ -72,9 +82,14 @@ def _always(show: Callable[[Scene, np.random.Generator], Media]) -> Callable[...
     return lambda scene, named, rng: show(scene, rng)
 
 
+def medium_of(stands: Media) -> Media:
+    """A medium without the instant that it stands at."""
+    return stands.media if isinstance(stands, At) else stands
+
+
 FACES: Final[dict[str, Face]] = {
     "text": Face(full_caption, caption, read_text, lambda scene, named: set(named) & set(scene.factors)),
-    "image": Face(_picture, _always(_picture), read_image, _shows("image")),
+    "image": Face(_picture, _always(_picture), read_image, _shows("image"), _picture_at),
     "audio": Face(_sound, _always(_sound), _read_sounds, _shows("audio")),
     "video": Face(_clip, _always(_clip), _read_clips, _shows("video")),
 }

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
 
 from codi.evaluation.faces import FACES
+from codi.types import At
 from codi.worlds.sounding_shapes.factors import FACTORS
 from codi.worlds.sounding_shapes.scene import Scene, Split, sample_scene
 
@@ -24,11 +25,13 @@ class Prompt:
         inputs: medium per input modality.
         named: the factors that the inputs tell, all inputs together.
         group: number of the prompt; samples of one group have the same inputs.
+        given: what stands on the timeline, by modality.
     """
 
     inputs: Mapping[str, Any]
     named: Mapping[str, str]
     group: int
+    given: Mapping[str, Any] = field(default_factory=dict)
 
 
 def _some(rng: np.random.Generator) -> set[str]:
@@ -47,11 +50,18 @@ def _little(rng: np.random.Generator) -> set[str]:
     return {("shape", "colour", "size")[int(rng.integers(3))]}
 
 
+def _looks(rng: np.random.Generator) -> set[str]:
+    """What the object is and does, but its colour: that, the tempo and the phase are left open."""
+    return {"shape", "size", "motion"}
+
+
 NAMINGS: Final[dict[str, Naming]] = {
     "all": lambda rng: set(FACTORS),
     "some": _some,
     "timed": _timed,
     "little": _little,
+    "looks": _looks,
+    "nothing": lambda rng: set(),
     "pair": lambda rng: {"shape", "colour"},
     "movement": lambda rng: {"motion", "tempo"},
 }
@@ -73,6 +83,25 @@ def draw_prompts(inputs: Sequence[str], naming: str, split: Split, count: int, r
         rng = np.random.default_rng((seed, group))
         prompts += [_prompt(inputs, NAMINGS[naming](rng), split, rng, group)] * repeats
     return prompts[:count]
+
+
+def with_givens(
+    prompts: Sequence[Prompt], given: Sequence[str], split: Split, seed: int, at: float | None = None
+) -> list[Prompt]:
+    """The prompts beside media of scenes that show what they name, a scene of its own for each.
+
+    Args:
+        given: modalities that stand.
+        split, seed: as of draw_prompts.
+        at: seconds of the instant at which a picture stands; None for no instant.
+    """
+    return [_beside(prompt, given, split, np.random.default_rng((seed, n, 5)), at) for n, prompt in enumerate(prompts)]
+
+
+def _beside(prompt: Prompt, given: Sequence[str], split: Split, rng: np.random.Generator, at: float | None) -> Prompt:
+    scene = sample_scene(rng, split, **prompt.named)
+    media = {m: FACES[m].show(scene, rng) if at is None else At(FACES[m].show_at(scene, at), at) for m in given}
+    return replace(prompt, given=media)
 
 
 def _prompt(inputs: Sequence[str], named: set[str], split: Split, rng: np.random.Generator, group: int) -> Prompt:

@@ -37,14 +37,33 @@ def held_out() -> list[Cell]:
 
 
 def mesh() -> list[Cell]:
-    """Joint outputs with bridges on and off, and in cascade: agreement and synchrony on the same prompts."""
-    cells = []
-    for naming in ("timed", "little"):
-        on = Cell(f"{naming}-on", ("text",), TRACKS, naming=naming, repeats=REPEATS)
-        every = replace(on, name=f"{naming}-all-on", outputs=MODALITIES)
-        cells += [on, _off(on, f"{naming}-off"), every, _off(every, f"{naming}-all-off")]
-    first = replace(cells[0], cascade=True, name="timed-cascade-video-first")
-    return [*cells, first, replace(first, name="timed-cascade-audio-first", outputs=TRACKS[::-1])]
+    """Joint outputs with bridges on and off, and in cascade: agreement and synchrony on the same prompts.
+
+    The prompts leave colour, tempo and phase open ("looks"), what the object is ("timed"), or nearly all ("little").
+    """
+    pairs = [Cell(f"{n}-on", ("text",), TRACKS, naming=n, repeats=REPEATS) for n in ("looks", "timed", "little")]
+    every = replace(pairs[0], name="looks-all-on", outputs=MODALITIES)
+    cells = [cell for on in (*pairs, every) for cell in (on, _off(on, on.name.replace("-on", "-off")))]
+    first = replace(pairs[0], cascade=True, name="looks-cascade-video-first")
+    return [*cells, first, replace(first, name="looks-cascade-audio-first", outputs=TRACKS[::-1])]
+
+
+def sets() -> list[Cell]:
+    """Every set of two outputs or more, from prompts that leave colour, tempo and phase open."""
+    several = [s for n in range(2, 5) for s in combinations(MODALITIES, n)]
+    return [Cell(_join(s), ("text",), s, naming="looks", repeats=REPEATS) for s in several]
+
+
+def given() -> list[Cell]:
+    """One output beside something that stands, from no prompt or from one that leaves much open."""
+    bare = Cell("video-audio", (), ("audio",), naming="nothing", repeats=REPEATS, given=("video",))
+    return [
+        bare,
+        replace(bare, name="audio-video", outputs=("video",), given=("audio",)),
+        replace(bare, name="audio-image", outputs=("image",), given=("audio",)),
+        replace(bare, name="image@0.5-video", outputs=("video",), given=("image",), at=0.5),
+        Cell("text+audio-video", ("text",), ("video",), naming="looks", repeats=REPEATS, given=("audio",)),
+    ]
 
 
 def _off(cell: Cell, name: str) -> Cell:
@@ -66,15 +85,25 @@ SUITES: Final[dict[str, Callable[[], list[Cell]]]] = {
     "complementary": complementary,
     "held-out": held_out,
     "mesh": mesh,
+    "sets": sets,
+    "given": given,
     "matrix": matrix,
 }
 COMPARED: Final[dict[str, tuple[tuple[str, str], ...]]] = {
     "mesh": (
-        *(("timed-on", "timed-off"), ("timed-all-on", "timed-all-off")),
-        *(("little-on", "little-off"), ("little-all-on", "little-all-off")),
-        *(("timed-on", "timed-cascade-video-first"), ("timed-on", "timed-cascade-audio-first")),
+        *(("looks-on", "looks-off"), ("looks-all-on", "looks-all-off")),
+        *(("timed-on", "timed-off"), ("little-on", "little-off")),
+        *(("looks-on", "looks-cascade-video-first"), ("looks-on", "looks-cascade-audio-first")),
     ),
 }
 """Cells of the same prompts and seeds, compared sample by sample."""
 
-DEFAULT_COUNT: Final = {"solo": 256, "complementary": 64, "held-out": 96, "mesh": 256, "matrix": 16}
+DEFAULT_COUNT: Final = {
+    "solo": 256,
+    "complementary": 64,
+    "held-out": 96,
+    "mesh": 256,
+    "sets": 64,
+    "given": 64,
+    "matrix": 16,
+}

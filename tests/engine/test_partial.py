@@ -8,6 +8,8 @@ import torch
 
 from codi import InputError, Part
 from codi.media import Audio
+from codi.modalities.audio.engine import AudioEngine
+from codi.modalities.video.engine import VideoEngine
 from codi.sampling import Held
 from tests import samples
 from tests.engine.test_joint import latents
@@ -56,6 +58,29 @@ def test_what_is_made_depends_on_what_stands(pipe):
         for own in (stereo(), samples.clicks())
     ]
     assert not torch.allclose(made[0][..., -1], made[1][..., -1], atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["audio", "video"])
+def test_what_stands_prompts_the_rest_as_if_it_were_an_input(pipe, name):
+    own = {"audio": stereo(), "video": samples.clip(frames=60, fps=30.0)}[name]
+    part = Part(own, spans=((0, 1),))
+    shown = pipe.engine(name).shown(part)
+    asked = {"outputs": ["image", name], "given": {name: part}, "seed": 1}
+    alone = latents(pipe, inputs="a ball", **asked)
+    named = latents(pipe, inputs={"text": "a ball", name: shown}, **asked)
+    other = latents(pipe, inputs={"text": "a ball", name: own}, **asked)
+    assert torch.equal(alone[name], named[name]) and torch.equal(alone["image"], named["image"])
+    assert not torch.allclose(alone["image"], other["image"], atol=1e-5)
+
+
+def test_what_is_shown_of_a_part_is_what_stands():
+    sound, clip = Part(stereo(), spans=SPANS), Part(samples.clip(frames=60, fps=30.0), spans=SPANS)
+    heard, seen = AudioEngine({}).shown(sound), VideoEngine({}).shown(clip)
+    assert np.array_equal(heard.samples[:, :22_050], sound.media.samples[:, :22_050])
+    assert not heard.samples[:, 22_050:66_150].any() and heard.rate == 44_100
+    for kept in (slice(0, 15), slice(45, 60)):
+        assert np.array_equal(seen.frames[kept], clip.media.frames[kept])
+    assert all(np.array_equal(frame, clip.media.frames[14]) for frame in seen.frames[15:45])
 
 
 def test_a_given_that_stands_wholly_ends_as_its_latent(pipe):

@@ -72,6 +72,8 @@ def call(**changes):
         ({"seed": -1}, "seed"),
         ({"guidance_scale": float("nan")}, "guidance_scale"),
         ({"bridge_scale": -1.0}, "bridge_scale"),
+        ({"bridge_span": (0.0, 1.5)}, "bridge_end"),
+        ({"bridge_span": (float("nan"), 1.0)}, "bridge_start"),
         ({"weights": {"audio": 1.0}}, "weights audio"),
         ({"weights": {"text": -1.0}}, "weights text"),
         ({"inputs": ["a", {"text": ["a", "b"]}]}, "inputs"),

@@ -98,7 +98,7 @@ def test_prompts_repeat_and_keep_to_their_split():
 
 
 def test_settings_do_not_change_the_prompts():
-    on, off = (next(c for c in SUITES["mesh"]() if c.name == n) for n in ("timed-on", "timed-off"))
+    on, off = (next(c for c in SUITES["mesh"]() if c.name == n) for n in ("looks-on", "looks-off"))
     asked = [[p.inputs["text"] for p in draw_prompts(c.inputs, c.naming, c.split, 16, 8, 1)] for c in (on, off)]
     assert asked[0] == asked[1]
 

@@ -16,7 +16,7 @@ from codi.types import InputError
 SMALL = (
     Share("retrieval", 6),
     Share("solo", 4),
-    Share("mesh", 8, only="timed-o", ceiling=8),
+    Share("mesh", 8, only="looks-o", ceiling=8),
     Share("conflict", 2),
     Share("matrix", 1, only="text+image-"),
 )

@@ -77,6 +77,14 @@ class AudioEngine:
             _lay(whole, own.samples, first, last, ramp=round(0.005 * own.rate))
         return Audio(whole, own.rate)
 
+    def shown(self, part: Part) -> Audio:
+        """The samples that stand, with silence between."""
+        own: Audio = part.media
+        moments = np.arange(own.samples.shape[-1]) / own.rate
+        return Audio(
+            np.where(part.stands(moments, moments + 1 / own.rate), own.samples, 0).astype(np.float32), own.rate
+        )
+
     def latent_shape(self, clip: ClipSpec) -> tuple[int, ...]:
         """(16, 4, columns).
 

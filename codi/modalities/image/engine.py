@@ -64,6 +64,9 @@ class ImageEngine:
         """The picture that was given, with what was made where its mask is False."""
         return np.where(part.mask[..., None], part.media, unfit(made, part.media.shape[:2]))
 
+    def shown(self, part: Part) -> None:
+        """Nothing: what is to be filled in is often the very object."""
+
     def latent_shape(self, clip: ClipSpec) -> tuple[int, ...]:
         """(12, size / 8, size / 8)."""
         return picture_shape(clip)

@@ -69,6 +69,14 @@ class VideoEngine:
         new = {k: unfit(made.frames[k], own.frames.shape[1:3]) for k in sorted(set(drawn[~kept]))}
         return Video(np.stack([own.frames[n] if kept[n] else new[drawn[n]] for n in range(len(middles))]), own.fps)
 
+    def shown(self, part: Part) -> Video:
+        """The frames that stand, each held until the next of them."""
+        own: Video = part.media
+        middles = (np.arange(len(own.frames)) + 0.5) / own.fps
+        kept = np.flatnonzero(part.stands(middles, middles))
+        last = np.searchsorted(kept, np.arange(len(own.frames)), side="right") - 1
+        return Video(own.frames[kept[np.maximum(last, 0)]], own.fps) if len(kept) else own
+
     def latent_shape(self, clip: ClipSpec) -> tuple[int, ...]:
         """(12, frames, size / 8, size / 8).
 

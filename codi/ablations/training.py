@@ -1,0 +1,238 @@
+"""Trains experts, then what joins them, then nothing twice: stages of the runs folder under `ablations`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.nn import functional
+
+from codi.ablations.arms import Arm, Joined, build, guidance_of
+from codi.ablations.experts import MEDIA, ExpertDenoiser, ExpertEngine
+from codi.ablations.joins import Discriminator
+from codi.ablations.processes import PROCESSES
+from codi.bridge import gather
+from codi.guidance import Guidance
+from codi.networks.clip_transformer import ClipTransformer
+from codi.training import latents
+from codi.training.critic import Critic, load_critic
+from codi.training.denoisers import known
+from codi.training.loop import FitConfig, Losses, fit, runs_folder
+from codi.types import ClipSpec, Tokens
+
+BATCH: Final = 32
+EXPERT_STEPS: Final = {"video": 2600, "audio": 1600}
+JUDGED: Final = 0.3
+"""Weight of what critics miss; experts and the unified model learn with them, what joins experts without."""
+
+Draw = Callable[[np.random.Generator, int], tuple[dict[str, torch.Tensor], torch.Tensor, torch.Tensor]]
+
+
+class Scenes:
+    """Clean latents of both modalities, facts and events of training scenes."""
+
+    def __init__(self) -> None:
+        self.stores = {name: latents.load(name) for name in MEDIA}
+        self.count = min(len(store) for store in self.stores.values())
+        self.facts, self.events = latents.facts_table(self.count), latents.event_frames(self.count)
+
+    def draw(self, rng: np.random.Generator, batch: int) -> tuple[dict[str, torch.Tensor], torch.Tensor, torch.Tensor]:
+        """A batch."""
+        rows = rng.integers(0, self.count, batch)
+        clean = {name: torch.from_numpy(store[rows]).float() for name, store in self.stores.items()}
+        clean["video"] = clean["video"].transpose(1, 2)
+        return {name: MEDIA[name].fold(z) for name, z in clean.items()}, self.facts[rows], self.events[rows]
+
+
+def expert(name: str, process: str, scenes: Callable[[], Scenes]) -> ClipTransformer:
+    """The expert of a modality, frozen; trained if it has not been."""
+    torch.manual_seed(0)
+    model = MEDIA[name].network()
+    engine = ExpertEngine(MEDIA[name], PROCESSES[process], ExpertDenoiser(MEDIA[name], model))
+    _once(f"ablations/expert_{name}_{process}", model, EXPERT_STEPS[name], lambda: alone(engine, name, scenes()), 1e-3)
+    return model.eval().requires_grad_(False)
+
+
+def alone(engine: ExpertEngine, name: str, scenes: Scenes) -> Callable[[np.random.Generator, int], Losses]:
+    """The loss of an expert."""
+    prompts, critic = latents.Prompts(), load_critic(name)
+
+    def loss(rng: np.random.Generator, batch: int) -> Losses:
+        clean, facts, events = scenes.draw(rng, batch)
+        prompt, named = prompts.draw(facts, rng)
+        share = torch.rand(batch)
+        error, estimate = velocities({name: engine}, clean, prompt, {name: share}, None)[name]
+        wrong = _missed(critic, name, estimate, (facts, events, named), engine.process.level(share))
+        return {"loss": error + JUDGED * wrong, "error": error, "wrong": wrong}
+
+    return loss
+
+
+def _missed(
+    critic: Critic,
+    name: str,
+    estimate: torch.Tensor,
+    truth: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+    level: torch.Tensor,
+) -> torch.Tensor:
+    """What a critic misses: what the latent shows, and near the noise what the prompt names."""
+    facts, events, named = truth
+    medium, sure = MEDIA[name].unfold(estimate), known(level, 0.94)
+    asked = (known(level, 0.985) - sure).clamp_min(0)
+    return (sure * critic.error(medium, facts, events) + asked * critic.error(medium, named, None)).mean()
+
+
+def joined(arm: Arm, name: str, seed: int, experts: Mapping[str, Any], scenes: Callable[[], Scenes]) -> Joined:
+    """The arm with its weights; trained if it has not been."""
+    torch.manual_seed(seed)
+    made = build(arm, experts)
+    losses = {"discriminator": discriminating, "unified": whole}
+    kind = losses.get(arm.join, beside)
+    _once(f"ablations/{name}_{seed}", made.modules, arm.steps, lambda: kind(arm, made, scenes()), 1.2e-3, seed)
+    made.modules.eval().requires_grad_(False)
+    return made
+
+
+def _once(
+    stage: str,
+    model: nn.Module,
+    steps: int,
+    loss: Callable[[], Callable[[np.random.Generator, int], Losses]],
+    lr: float,
+    seed: int = 0,
+) -> None:
+    """Load what was trained before, or train it and keep it."""
+    path = runs_folder() / stage / "final.safetensors"
+    if steps and not path.exists():
+        config = FitConfig(steps=steps, batch=BATCH, lr=lr, warmup=min(60, steps), ema=0.995, seed=seed, bf16=True)
+        fit(stage, model, loss(), config)
+        save_file({key: value.contiguous() for key, value in model.state_dict().items()}, path)
+    if steps:
+        model.load_state_dict(load_file(path))
+
+
+def draw_shares(rng: np.random.Generator, batch: int, levels: str) -> dict[str, torch.Tensor]:
+    """Shares of the grid by modality."""
+    kind, same = rng.random() if levels == "mixed" else 0.0, torch.rand(batch)
+    if kind < 0.5:
+        return dict.fromkeys(MEDIA, same)
+    shares = {name: torch.rand(batch) for name in MEDIA}
+    if kind > 0.8:
+        shares[str(rng.choice(list(MEDIA)))] = torch.zeros(batch)
+    return shares
+
+
+def velocities(
+    engines: Mapping[str, ExpertEngine],
+    clean: Mapping[str, torch.Tensor],
+    prompt: Tokens,
+    shares: Mapping[str, torch.Tensor],
+    guidance: Guidance | None,
+) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """Of each modality that is not clean, the prediction's mean square error and the estimate of its clean latent.
+
+    Args:
+        guidance: says who reads whom; None for nobody.
+    """
+    clip = ClipSpec()
+    clocks = {name: engine.clock(clip) for name, engine in engines.items()}
+    levels = {name: engine.process.level(shares[name]) for name, engine in engines.items()}
+    noisy = {name: engine.process.noised(clean[name], levels[name]) for name, engine in engines.items()}
+    shown = {} if guidance is None else show(engines, noisy, prompt, levels, clocks)
+    found = {}
+    for name, engine in engines.items():
+        if (shares[name] > 0).any():
+            partners = None if guidance is None else gather(guidance.seen(name, shown))
+            latent, target = noisy[name]
+            predicted = engine.denoiser(latent, levels[name], prompt, clocks[name], partners).sample
+            error = (predicted - target).square().mean()
+            found[name] = error, engine.process.estimate(latent, levels[name], predicted)
+    return found
+
+
+def show(
+    engines: Mapping[str, ExpertEngine],
+    noisy: Mapping[str, tuple[torch.Tensor, torch.Tensor]],
+    prompt: Tokens,
+    levels: Mapping[str, torch.Tensor],
+    clocks: Mapping[str, torch.Tensor],
+) -> dict[str, Tokens | None]:
+    """What each modality shows; a clean one has the null prompt."""
+    shown: dict[str, Tokens | None] = {}
+    for name, engine in engines.items():
+        seen = noisy[name][0]
+        if not engine.environment.reads_latent:
+            asked = prompt if (levels[name] > 0).any() else Tokens(torch.zeros_like(prompt.states))
+            with torch.no_grad():
+                seen = engine.denoiser(seen, levels[name], asked, clocks[name]).features
+        shown[name] = Tokens(engine.environment(seen, levels[name]), engine.token_times(clocks[name]))
+    return shown
+
+
+def beside(arm: Arm, made: Joined, scenes: Scenes) -> Callable[[np.random.Generator, int], Losses]:
+    """The loss of readers between frozen experts: each one's own error."""
+    prompts, guidance = latents.Prompts(), guidance_of(arm)
+
+    def loss(rng: np.random.Generator, batch: int) -> Losses:
+        clean, facts, _ = scenes.draw(rng, batch)
+        prompt, _ = prompts.draw(facts, rng)
+        found = velocities(made.engines, clean, prompt, draw_shares(rng, batch, arm.levels), guidance)
+        return {"loss": torch.stack([error for error, _ in found.values()]).sum()}
+
+    return loss
+
+
+def whole(arm: Arm, made: Joined, scenes: Scenes) -> Callable[[np.random.Generator, int], Losses]:
+    """The loss of a unified model: as the experts', with a partner or, one time in five, without."""
+    prompts, guidance = latents.Prompts(), guidance_of(arm)
+    critics = {name: load_critic(name) for name in MEDIA}
+
+    def loss(rng: np.random.Generator, batch: int) -> Losses:
+        clean, facts, events = scenes.draw(rng, batch)
+        prompt, named = prompts.draw(facts, rng)
+        shares = draw_shares(rng, batch, arm.levels)
+        found = velocities(made.engines, clean, prompt, shares, guidance if rng.random() > 0.2 else None)
+        error = torch.stack([error for error, _ in found.values()]).sum()
+        levels = {name: made.engines[name].process.level(shares[name]) for name in found}
+        wrong = [_missed(critics[n], n, z, (facts, events, named), levels[n]) for n, (_, z) in found.items()]
+        return {"loss": error + JUDGED * torch.stack(wrong).sum(), "error": error}
+
+    return loss
+
+
+def discriminating(arm: Arm, made: Joined, scenes: Scenes) -> Callable[[np.random.Generator, int], Losses]:
+    """The loss of a discriminator (MMDisCo, equations 8 and 10): tell pairs from strangers, and predict as a denoiser.
+
+    Strangers are the batch's own clips and sounds in another order.
+    """
+    prompts = latents.Prompts()
+    judge = made.modules["discriminator"]
+    assert isinstance(judge, Discriminator)
+
+    def loss(rng: np.random.Generator, batch: int) -> Losses:
+        clean, facts, _ = scenes.draw(rng, batch)
+        prompt, _ = prompts.draw(facts, rng)
+        shares = draw_shares(rng, batch, arm.levels)
+        levels = {name: engine.process.level(shares[name]) for name, engine in made.engines.items()}
+        noisy = {name: engine.process.noised(clean[name], levels[name]) for name, engine in made.engines.items()}
+        shown = {name: engine.environment(noisy[name][0], levels[name]) for name, engine in made.engines.items()}
+        strange = shown | {"audio": shown["audio"].roll(1, 0)}
+        told = functional.softplus(-judge(shown)).mean() + functional.softplus(judge(strange)).mean()
+        clocks = {name: engine.clock(ClipSpec()) for name, engine in made.engines.items()}
+        error = torch.zeros(())
+        for name, engine in made.engines.items():
+            (other,) = (n for n in MEDIA if n != name)
+            latent, target = noisy[name]
+            with torch.no_grad():
+                base = engine.denoiser(latent, levels[name], prompt, clocks[name]).sample
+            moved = engine.process.nudge(
+                levels[name], engine.denoiser.gradient(latent, levels[name], Tokens(shown[other]))
+            )
+            error = error + (base + moved - target).square().mean()
+        return {"loss": told + error, "told": told, "error": error}
+
+    return loss
