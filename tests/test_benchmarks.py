@@ -11,6 +11,7 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 SECTIONS = (
     "The pipeline against a bare loop",
     "Joint generation against the sum of solo runs",
+    "The bridges' share",
     "Achieved against attainable FLOP/s",
     "Cost against steps, batch, duration and outputs",
 )

@@ -61,15 +61,22 @@ def test_any_to_any_shows_pictures_clips_and_sounds(run):
 
 
 def test_bridges_shows_on_and_off_and_the_scales(run):
-    assert shown(run("bridges")).count("image/png") == 3
+    assert shown(run("bridges")).count("image/png") == 4
     printed = "".join(output.text for output in outputs_of(run("bridges")) if output.get("name") == "stdout")
-    assert printed.count("event F1") == 4
+    assert printed.count("event F1") == 6
 
 
 def test_evaluate_shows_tables_and_the_heat_map(run):
     data = [output.data for output in outputs_of(run("evaluate")) if "data" in output]
     assert any("| text-video | video | 8 |" in shown.get("text/markdown", "") for shown in data)
     assert any(shown.get("text/html", "").count("<td") == 225 for shown in data)
+
+
+def test_train_your_own_learns_a_bundle_and_shows_what_it_makes(run):
+    notebook = run("train_your_own")
+    printed = "".join(output.text for output in outputs_of(notebook) if output.get("name") == "stdout")
+    assert "parameters learned to couple" in printed and printed.count("colour and pitch agree") == 2
+    assert shown(notebook).count("image/png") == 3
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)

@@ -81,9 +81,9 @@ def _missed(
 ) -> torch.Tensor:
     """What a critic misses: what the latent shows, and near the noise what the prompt names."""
     facts, events, named = truth
-    medium, sure = MEDIA[name].unfold(estimate), known(level, 0.94)
+    read, sure = critic(MEDIA[name].unfold(estimate)), known(level, 0.94)
     asked = (known(level, 0.985) - sure).clamp_min(0)
-    return (sure * critic.error(medium, facts, events) + asked * critic.error(medium, named, None)).mean()
+    return (sure * critic.missed(read, facts, events) + asked * critic.missed(read, named, None)).mean()
 
 
 def joined(arm: Arm, name: str, seed: int, experts: Mapping[str, Any], scenes: Callable[[], Scenes]) -> Joined:

@@ -70,6 +70,7 @@ def watch(bridge: Any, bins: int = 16, duration: float = 2.0) -> Iterator[Watche
         seen.times = tokens.times
         return prepare(tokens)
 
+    @torch.no_grad()
     def watched(site: str, hidden: torch.Tensor, times: torch.Tensor, tokens: KeysValues) -> torch.Tensor:
         reader = bridge.readers[site.replace(".", "/")]
         assert isinstance(reader, Reader)

@@ -54,6 +54,25 @@ def sets() -> list[Cell]:
     return [Cell(_join(s), ("text",), s, naming="looks", repeats=REPEATS) for s in several]
 
 
+def schedule() -> list[Cell]:
+    """Clips with sound whose bridges act in a part of the steps alone: where they matter, and what can be saved."""
+    on = Cell("", ("text",), TRACKS, naming="looks", repeats=REPEATS)
+    spans = [(0.0, 0.25), (0.0, 0.5), (0.0, 0.75), (0.25, 1.0), (0.5, 1.0), (0.75, 1.0)]
+    parts = [
+        replace(on, name=f"{start:.0%}-{end:.0%}", options={"bridge_start": start, "bridge_end": end})
+        for start, end in spans
+    ]
+    scales = [replace(on, name=f"scale-{scale:g}", options={"bridge_scale": scale}) for scale in (1.0, 2.0, 3.0, 4.0)]
+    return [*parts, *scales]
+
+
+def clock() -> list[Cell]:
+    """Clips with sound of other lengths and frame rates than those that codi-mini was trained on."""
+    on = Cell("", ("text",), TRACKS, naming="looks", repeats=REPEATS)
+    lengths = [replace(on, name=f"{seconds:g}s", options={"duration": seconds}) for seconds in (1.0, 4.0)]
+    return [*lengths, *(replace(on, name=f"{fps:g}fps", options={"fps": fps}) for fps in (6.0, 12.0))]
+
+
 def given() -> list[Cell]:
     """One output beside something that stands, from no prompt or from one that leaves much open."""
     bare = Cell("video-audio", (), ("audio",), naming="nothing", repeats=REPEATS, given=("video",))
@@ -87,6 +106,8 @@ SUITES: Final[dict[str, Callable[[], list[Cell]]]] = {
     "mesh": mesh,
     "sets": sets,
     "given": given,
+    "schedule": schedule,
+    "clock": clock,
     "matrix": matrix,
 }
 COMPARED: Final[dict[str, tuple[tuple[str, str], ...]]] = {
@@ -105,5 +126,7 @@ DEFAULT_COUNT: Final = {
     "mesh": 256,
     "sets": 64,
     "given": 64,
+    "schedule": 64,
+    "clock": 64,
     "matrix": 16,
 }

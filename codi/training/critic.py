@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -34,14 +34,18 @@ class Critic(nn.Module, ABC):
     """Latents -> what is wrong with them."""
 
     @abstractmethod
-    def error(self, latent: torch.Tensor, facts: torch.Tensor, events: torch.Tensor | None) -> torch.Tensor:
-        """[batch] errors against the truth.
+    def missed(self, read: Any, facts: torch.Tensor, events: torch.Tensor | None) -> torch.Tensor:
+        """[batch] errors of what was read against the truth.
 
         Args:
-            latent: [batch, ...].
+            read: what a pass over latents gave.
             facts: [batch, factors], -1 where a factor does not apply.
             events: [batch, frames] 1 in the frames of events; None where they are not asked for.
         """
+
+    def error(self, latent: torch.Tensor, facts: torch.Tensor, events: torch.Tensor | None) -> torch.Tensor:
+        """[batch] errors of latents [batch, ...]; see `missed`."""
+        return self.missed(self(latent), facts, events)
 
     @abstractmethod
     def accuracy(self, latent: torch.Tensor, facts: torch.Tensor, events: torch.Tensor) -> dict[str, float]:
@@ -88,9 +92,9 @@ class PictureCritic(Critic):
         pooled = torch.cat([grid.mean(-1), grid.amax(-1)], dim=1)
         return {name: head(pooled) for name, head in self.heads.items()}
 
-    def error(self, latent: torch.Tensor, facts: torch.Tensor, events: torch.Tensor | None) -> torch.Tensor:
+    def missed(self, read: Any, facts: torch.Tensor, events: torch.Tensor | None) -> torch.Tensor:
         """See the class; events do not show in one picture."""
-        return _mean_error(self(latent), facts)
+        return _mean_error(read, facts)
 
     def accuracy(self, latent: torch.Tensor, facts: torch.Tensor, events: torch.Tensor) -> dict[str, float]:
         """See the class."""
@@ -120,9 +124,9 @@ class EventCritic(Critic):
         pooled = torch.cat([hidden.mean(-1), hidden.amax(-1)], dim=1)
         return {name: head(pooled) for name, head in self.heads.items()}, self.event(hidden)[:, 0]
 
-    def error(self, latent: torch.Tensor, facts: torch.Tensor, events: torch.Tensor | None) -> torch.Tensor:
+    def missed(self, read: Any, facts: torch.Tensor, events: torch.Tensor | None) -> torch.Tensor:
         """See the class."""
-        logits, heat = self(latent)
+        logits, heat = read
         if events is None:
             return _mean_error(logits, facts)
         missed = functional.binary_cross_entropy_with_logits(heat, events, reduction="none").mean(1)
@@ -169,11 +173,16 @@ class ClipAndFrames(Critic):
         super().__init__()
         self.clip, self.picture, self.count = clip, picture, count
 
-    def error(self, latent: torch.Tensor, facts: torch.Tensor, events: torch.Tensor | None) -> torch.Tensor:
-        """See the class."""
+    def forward(self, latent: torch.Tensor) -> tuple[Any, list[Any]]:
+        """What the one reads in the clip and the other in each of the frames."""
         frames = torch.randperm(latent.shape[2])[: self.count].tolist()
-        seen = [self.picture.error(latent[:, :, k], facts, events) for k in frames]
-        return self.clip.error(latent, facts, events) + torch.stack(seen).mean(0)
+        return self.clip(latent), [self.picture(latent[:, :, k]) for k in frames]
+
+    def missed(self, read: Any, facts: torch.Tensor, events: torch.Tensor | None) -> torch.Tensor:
+        """See the class."""
+        clip, frames = read
+        seen = [self.picture.missed(frame, facts, events) for frame in frames]
+        return self.clip.missed(clip, facts, events) + torch.stack(seen).mean(0)
 
     def accuracy(self, latent: torch.Tensor, facts: torch.Tensor, events: torch.Tensor) -> dict[str, float]:
         """See the class; of the picture's factors, in the middle frame."""

@@ -98,8 +98,8 @@ def judged(
         asked: [batch] whether the estimate must show what its prompt names, although the latent hardly does.
     """
     events = sample.facts if sample.events is None else sample.events
-    seen = sure * critic.error(estimate, sample.facts, events)
-    return seen if not bool((asked > sure).any()) else seen + (asked - sure) * critic.error(estimate, named, None)
+    read = critic(estimate)
+    return sure * critic.missed(read, sample.facts, events) + (asked - sure) * critic.missed(read, named, None)
 
 
 def train(
