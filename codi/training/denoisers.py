@@ -31,7 +31,8 @@ from codi.training.critic import ClipAndFrames, Critic, load_critic
 from codi.training.facts import CAPTIONS
 from codi.training.loop import FitConfig, Losses, fit, runs_folder
 from codi.training.telling import Told
-from codi.types import ClipSpec
+from codi.types import ClipSpec, Tokens
+from codi.worlds.sounding_shapes.factors import FACTORS
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,14 @@ class Sample:
         facts: [batch, factors] of the scenes.
         object: 1 where a latent cell holds the object, 0 elsewhere, broadcastable to the latents; None if all do.
         events: [batch, frames] 1 in the frames of events; None where nobody asks.
+        strange: [batch] True where it is of no scene that a prompt could mean; None where all are of scenes.
     """
 
     clean: torch.Tensor
     facts: torch.Tensor
     object: torch.Tensor | None = None
     events: torch.Tensor | None = None
+    strange: torch.Tensor | None = None
 
 
 UNTIMED: Final = torch.tensor([torch.nan], dtype=torch.float64)
@@ -85,6 +88,20 @@ def focus(sample: Sample, sure: torch.Tensor, gain: float) -> torch.Tensor | flo
     if sample.object is None:
         return 1.0
     return 1 + gain * sure.view(-1, *([1] * (sample.clean.ndim - 1))) * sample.object
+
+
+def marked(prompt: Tokens, strange: torch.Tensor | None) -> Tokens:
+    """Prompts with one token more beside what is strange: it teaches, and nobody asks for it afterwards.
+
+    Without the mark a prompt that leaves the pitch open would be answered by sounds between the notes too.
+    """
+    if strange is None:
+        return prompt
+    batch, count, width = prompt.states.shape
+    token = torch.ones(batch, 1, width)
+    bias = torch.zeros(batch, count) if prompt.bias is None else prompt.bias
+    present = torch.where(strange, 0.0, -torch.inf)[:, None]
+    return Tokens(torch.cat([prompt.states, token], 1), prompt.times, torch.cat([bias, present], 1))
 
 
 def judged(
@@ -142,6 +159,7 @@ def train(
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         sample, nothing = draw(rng, batch), torch.zeros(())
         prompt, named = prompts.draw(sample.facts, rng)
+        prompt = marked(prompt, sample.strange)
         noisy, target = noised(sample.clean, level)
         made = denoiser(noisy, level, prompt, clock)
         predicted = made.sample
@@ -224,7 +242,7 @@ def train_audio(settings: DictConfig) -> None:
     def draw(rng: np.random.Generator, batch: int) -> Sample:
         clips = rng.integers(0, count, batch)
         clean, facts = sounds(rng, clips)
-        return Sample(clean, facts, events=events[clips])
+        return Sample(clean, facts, events=events[clips], strange=facts[:, list(FACTORS).index("colour")] < 0)
 
     unet = audio_unet()
     clock = AudioEngine({}).clock(ClipSpec())

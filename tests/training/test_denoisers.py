@@ -8,9 +8,10 @@ import torch
 from einops import rearrange, repeat
 
 from codi.training.critic import ClipCritic, PictureCritic, SoundCritic
-from codi.training.denoisers import Sample, draw_levels, focus, judged, known, noised
+from codi.training.denoisers import Sample, draw_levels, focus, judged, known, marked, noised
 from codi.training.latents import detuned, scene_at
 from codi.training.telling import Told
+from codi.types import Tokens
 from codi.worlds.sounding_shapes.sound import PITCHES
 
 
@@ -101,3 +102,11 @@ def test_a_critic_learns_to_tell_true_facts_from_false_ones(critic, shape):
     assert min(critic.accuracy(latents, facts, events).values()) > 0.9
     with torch.no_grad():
         assert critic.error(latents, facts.roll(1, 0), events.roll(1, 0)).mean() > 2 * loss
+
+
+def test_what_is_strange_has_a_token_that_nothing_else_sees():
+    prompt = Tokens(torch.randn(2, 4, 8), None, torch.zeros(2, 4))
+    told = marked(prompt, torch.tensor([True, False]))
+    assert torch.equal(told.states[:, :4], prompt.states) and told.bias.shape == (2, 5)
+    assert told.bias[0].isfinite().all() and told.bias[1, 4] == -torch.inf
+    assert marked(prompt, None) is prompt
