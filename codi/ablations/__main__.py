@@ -108,10 +108,12 @@ def write_report(out: Path) -> list[Row]:
             seeds = [json.loads(path.read_text()) for path in files]
             if seeds:
                 title = f"{arm.title}, {setting}" if setting else arm.title
-                rows.append(Row(title, seeds, seeds[0]["parameters"] if arm.steps else 0, seeds[0]["cpu_seconds"]))
+                given = tuple((arm.settings | arm.more)[setting].get("given", ()))
+                size, spent = (seeds[0][key] if arm.steps else 0 for key in ("parameters", "cpu_seconds"))
+                rows.append(Row(title, seeds, size, spent, given))
     rows.sort(key=lambda row: sum(row.synchrony()) / len(row.seeds))
     (out / "ablations.md").write_text(table(rows))
-    draw([row for row in rows if row.seeds[0]["adherence"].keys() == {"video", "audio"}], out / "ablations.png")
+    draw([row for row in rows if not row.given], out / "ablations.png")
     return rows
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from diffusers.models.attention import BasicTransformerBlock
+from diffusers.models.embeddings import get_timestep_embedding
 from einops import rearrange, reduce, repeat
 from torch import nn
 from torch.nn import functional
@@ -54,6 +55,7 @@ class LatentEnvironment(nn.Module):
         super().__init__()
         self.patch, self.slots, self.pooled = medium.patch, medium.slots, pooled
         self.encoder = EnvironmentEncoder(medium.channels * medium.patch**2, medium.slots)
+        self.rate = medium.rate
         layer = nn.TransformerEncoderLayer(BRIDGE_WIDTH, 4, 2 * BRIDGE_WIDTH, 0.0, "gelu", batch_first=True)
         self.near = nn.Conv1d(BRIDGE_WIDTH, BRIDGE_WIDTH, 9, padding=4)
         self.body = nn.TransformerEncoder(layer, 2)
@@ -61,7 +63,11 @@ class LatentEnvironment(nn.Module):
     def forward(self, seen: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
         """Latents [batch, channels, columns, side, side] -> [batch, tokens, BRIDGE_WIDTH]."""
         tokens = self.encoder(patches(seen, self.patch), level)
-        tokens = tokens + self.near(tokens.transpose(1, 2)).transpose(1, 2)
+        moments = (torch.arange(seen.shape[2], device=seen.device) + 0.5) / self.rate
+        sines = get_timestep_embedding(100 * moments, BRIDGE_WIDTH).to(tokens.dtype)
+        tokens = tokens + repeat(sines, "t c -> (t s) c", s=self.slots)
+        near = self.near(rearrange(tokens, "b (t s) c -> (b s) c t", s=self.slots))
+        tokens = tokens + rearrange(near, "(b s) c t -> b (t s) c", s=self.slots)
         return _pooled(self.body(tokens), self.pooled)
 
     def times(self, columns: torch.Tensor) -> torch.Tensor:
@@ -147,9 +153,10 @@ class Discriminator(nn.Module):
 
     def __init__(self, media: dict[str, Medium], frames: int = 16, width: int = 160) -> None:
         super().__init__()
-        self.frames, self.names = frames, tuple(media)
-        sizes = {name: medium.channels * medium.side**2 + 1 for name, medium in media.items()}
+        self.frames, self.width, self.names = frames, width, tuple(media)
+        sizes = {name: medium.channels * medium.side**2 for name, medium in media.items()}
         self.enter = nn.ModuleDict({name: nn.Linear(size, width) for name, size in sizes.items()})
+        self.level = nn.ModuleDict({name: nn.Linear(width, width) for name in media})
         self.own = nn.ModuleDict({name: _stack(width) for name in media})
         self.both = nn.ModuleList([nn.Conv1d(2 * width, width, 1), *_stack(width)])
         self.leave = nn.Linear(2 * width, 1)
@@ -164,7 +171,8 @@ class Discriminator(nn.Module):
         return self.leave(pooled)[:, 0]  # type: ignore[no-any-return]
 
     def _seen(self, name: str, columns: torch.Tensor) -> torch.Tensor:
-        hidden = self.enter[name](columns).transpose(1, 2)
+        level = get_timestep_embedding(1000 * columns[:, 0, -1], self.width).to(columns.dtype)
+        hidden = (self.enter[name](columns[..., :-1]) + self.level[name](level)[:, None]).transpose(1, 2)
         for layer in self.own[name]:  # type: ignore[attr-defined]
             hidden = hidden + layer(functional.silu(hidden))
         return reduce(hidden, "b c (f s) -> b c f", "mean", f=self.frames)
@@ -294,6 +302,17 @@ class UnifiedDenoiser:
             latents[other] = rearrange(columns, "b f (c h w) -> b c f h w", h=side, w=side)
             assert partners.times is not None
             levels[other], times[other] = told.to(level.dtype), partners.times
+        return Denoised(self.both(latents, levels, prompt, times)[self.name])
+
+    def both(
+        self,
+        latents: dict[str, torch.Tensor],
+        levels: dict[str, torch.Tensor],
+        prompt: Tokens,
+        times: dict[str, torch.Tensor],
+    ) -> dict[str, torch.Tensor]:
+        """One pass; arguments and result as of `Unified`."""
         order = {name: latents[name] for name in self.model.media if name in latents}
-        with self.port.reading(prompt, None, lambda positions: clock):
-            return Denoised(self.model(order, levels, prompt, times)[self.name])
+        with self.port.reading(prompt, None, torch.zeros):
+            velocities: dict[str, torch.Tensor] = self.model(order, levels, prompt, times)
+        return velocities

@@ -20,6 +20,10 @@ class Process(Protocol):
         """The latent at `level` [batch], and what the network should predict."""
         ...
 
+    def weight(self, level: torch.Tensor) -> torch.Tensor:
+        """[batch] weights of squared errors, such that a velocity's would be 1."""
+        ...
+
     def estimate(self, noisy: torch.Tensor, level: torch.Tensor, predicted: torch.Tensor) -> torch.Tensor:
         """The clean latent that a prediction means."""
         ...
@@ -52,6 +56,10 @@ class Flow:
         noise, spread = torch.randn_like(clean), _wide(level, clean)
         return (1 - spread) * clean + spread * noise, noise - clean
 
+    def weight(self, level: torch.Tensor) -> torch.Tensor:
+        """See Process."""
+        return torch.ones_like(level)
+
     def estimate(self, noisy: torch.Tensor, level: torch.Tensor, predicted: torch.Tensor) -> torch.Tensor:
         """See Process."""
         return noisy - _wide(level, noisy) * predicted
@@ -59,7 +67,7 @@ class Flow:
     def nudge(self, level: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
         """See Process: the noise moves by -level x gradient, and with it the velocity."""
         spread = _wide(level, gradient)
-        return -gradient * spread / (1 - spread).clamp_min(0.05)
+        return -gradient * spread / (1 - spread).clamp_min(0.01)
 
     def scheduler(self) -> Any:
         """See Process."""
@@ -98,6 +106,10 @@ class Noise:
         signal, spread = self._roots(level, clean)
         return signal * clean + spread * noise, noise
 
+    def weight(self, level: torch.Tensor) -> torch.Tensor:
+        """See Process; an error of the noise is small near the noise (Salimans and Ho 2022, section 4)."""
+        return (1 / self._kept_at(level)).clamp_max(50).to(level.dtype)
+
     def estimate(self, noisy: torch.Tensor, level: torch.Tensor, predicted: torch.Tensor) -> torch.Tensor:
         """See Process."""
         signal, spread = self._roots(level, noisy)
@@ -112,10 +124,14 @@ class Noise:
         return _scheduler()
 
     def _roots(self, level: torch.Tensor, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Of signal and noise at levels; at level 0 all is signal: a given is clean."""
-        kept = self.kept[(level * 1000).long().clamp(1, 1000) - 1]
-        kept = torch.where(level <= 0, torch.ones_like(kept), kept)
+        """Of signal and noise at levels."""
+        kept = self._kept_at(level)
         return _wide(kept.sqrt(), like), _wide((1 - kept).sqrt(), like)
+
+    def _kept_at(self, level: torch.Tensor) -> torch.Tensor:
+        """Share of signal's variance; at level 0 all of it: a given is clean."""
+        kept = self.kept[(level * 1000).long().clamp(1, 1000) - 1]
+        return torch.where(level <= 0, torch.ones_like(kept), kept)
 
 
 PROCESSES: Final[dict[str, Process]] = {"flow-6": Flow(6.0), "flow-4": Flow(4.0), "noise": Noise()}

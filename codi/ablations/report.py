@@ -20,12 +20,14 @@ class Row:
         seeds: figures of each seed, as `codi.evaluation.scores.score` gives them.
         parameters: trained for it.
         cpu_seconds: spent on its training.
+        given: modalities that stood and were not made.
     """
 
     title: str
     seeds: Sequence[Mapping[str, Any]]
     parameters: int = 0
     cpu_seconds: float = 0.0
+    given: tuple[str, ...] = ()
 
     def synchrony(self, key: str = "mean") -> list[float]:
         """Event F1 of each seed, or another of its figures."""
@@ -37,7 +39,7 @@ class Row:
 
     def adherence(self, modality: str) -> list[float]:
         """Adherence to the prompt, by seed; NaN where the modality was given."""
-        return [float(f["adherence"][modality]["mean"]) for f in self.seeds]
+        return [math.nan if modality in self.given else float(f["adherence"][modality]["mean"]) for f in self.seeds]
 
 
 HEAD = ("arm", "event F1 (95 %)", "shuffled", "1 frame late", "colour agrees", "tempo agrees", "clip obeys")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -22,10 +23,12 @@ from codi.training import latents
 from codi.training.critic import Critic, load_critic
 from codi.training.denoisers import known
 from codi.training.loop import FitConfig, Losses, fit, runs_folder
-from codi.types import ClipSpec, Tokens
+from codi.types import ClipSpec, InputError, Tokens
 
 BATCH: Final = 32
-EXPERT_STEPS: Final = {"video": 2600, "audio": 1600}
+EXPERT_STEPS: Final = {"video": 2200, "audio": 1400}
+TRAINED: Final = ("join", "shows", "pooled", "own", "clock", "levels", "processes")
+"""Of an arm, what its weights depend on."""
 JUDGED: Final = 0.3
 """Weight of what critics miss; experts and the unified model learn with them, what joins experts without."""
 
@@ -46,6 +49,12 @@ class Scenes:
         clean = {name: torch.from_numpy(store[rows]).float() for name, store in self.stores.items()}
         clean["video"] = clean["video"].transpose(1, 2)
         return {name: MEDIA[name].fold(z) for name, z in clean.items()}, self.facts[rows], self.events[rows]
+
+    def strangers(self, named: torch.Tensor, name: str) -> torch.Tensor:
+        """Of a modality, latents of other scenes that show what prompts name, [batch, factors], -1 for nothing."""
+        fits = ((self.facts[None] == named[:, None]) | (named[:, None] < 0)).all(-1).float()
+        rows = torch.multinomial(fits, 1)[:, 0].numpy()
+        return MEDIA[name].fold(torch.from_numpy(self.stores[name][rows]).float())
 
 
 def expert(name: str, process: str, scenes: Callable[[], Scenes]) -> ClipTransformer:
@@ -91,8 +100,8 @@ def joined(arm: Arm, name: str, seed: int, experts: Mapping[str, Any], scenes: C
     torch.manual_seed(seed)
     made = build(arm, experts)
     losses = {"discriminator": discriminating, "unified": whole}
-    kind = losses.get(arm.join, beside)
-    _once(f"ablations/{name}_{seed}", made.modules, arm.steps, lambda: kind(arm, made, scenes()), 1.2e-3, seed)
+    kind, told = losses.get(arm.join, beside), {key: getattr(arm, key) for key in TRAINED}
+    _once(f"ablations/{name}_{seed}", made.modules, arm.steps, lambda: kind(arm, made, scenes()), 1.2e-3, seed, told)
     made.modules.eval().requires_grad_(False)
     return made
 
@@ -104,9 +113,20 @@ def _once(
     loss: Callable[[], Callable[[np.random.Generator, int], Losses]],
     lr: float,
     seed: int = 0,
+    told: Mapping[str, Any] | None = None,
 ) -> None:
-    """Load what was trained before, or train it and keep it."""
+    """Load what was trained before, or train it and keep it.
+
+    Raises:
+        InputError: it was trained as something else.
+    """
     path = runs_folder() / stage / "final.safetensors"
+    asked, stamp = json.dumps({"steps": steps, **(told or {})}, sort_keys=True), path.with_name("asked.json")
+    if steps and stamp.exists() and stamp.read_text() != asked:
+        raise InputError(str(path.parent), f"was trained with {stamp.read_text()}", "move it and its samples away")
+    if steps:
+        stamp.parent.mkdir(parents=True, exist_ok=True)
+        stamp.write_text(asked)
     if steps and not path.exists():
         config = FitConfig(steps=steps, batch=BATCH, lr=lr, warmup=min(60, steps), ema=0.995, seed=seed, bf16=True)
         fit(stage, model, loss(), config)
@@ -149,9 +169,13 @@ def velocities(
             partners = None if guidance is None else gather(guidance.seen(name, shown))
             latent, target = noisy[name]
             predicted = engine.denoiser(latent, levels[name], prompt, clocks[name], partners).sample
-            error = (predicted - target).square().mean()
+            error = _error(engine, predicted, target, levels[name])
             found[name] = error, engine.process.estimate(latent, levels[name], predicted)
     return found
+
+
+def _error(engine: ExpertEngine, predicted: torch.Tensor, target: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+    return ((predicted - target).square().flatten(1).mean(1) * engine.process.weight(level)).mean()
 
 
 def show(
@@ -187,19 +211,28 @@ def beside(arm: Arm, made: Joined, scenes: Scenes) -> Callable[[np.random.Genera
 
 
 def whole(arm: Arm, made: Joined, scenes: Scenes) -> Callable[[np.random.Generator, int], Losses]:
-    """The loss of a unified model: as the experts', with a partner or, one time in five, without."""
-    prompts, guidance = latents.Prompts(), guidance_of(arm)
-    critics = {name: load_critic(name) for name in MEDIA}
+    """The loss of a unified model: as the experts', each beside its partner or, half of the time, alone."""
+    prompts, critics = latents.Prompts(), {name: load_critic(name) for name in MEDIA}
+    denoiser, clocks = made.engines["video"].denoiser, {n: e.clock(ClipSpec()) for n, e in made.engines.items()}
 
     def loss(rng: np.random.Generator, batch: int) -> Losses:
         clean, facts, events = scenes.draw(rng, batch)
         prompt, named = prompts.draw(facts, rng)
         shares = draw_shares(rng, batch, arm.levels)
-        found = velocities(made.engines, clean, prompt, shares, guidance if rng.random() > 0.2 else None)
-        error = torch.stack([error for error, _ in found.values()]).sum()
-        levels = {name: made.engines[name].process.level(shares[name]) for name in found}
-        wrong = [_missed(critics[n], n, z, (facts, events, named), levels[n]) for n, (_, z) in found.items()]
-        return {"loss": error + JUDGED * torch.stack(wrong).sum(), "error": error}
+        levels = {name: engine.process.level(shares[name]) for name, engine in made.engines.items()}
+        noisy = {name: engine.process.noised(clean[name], levels[name]) for name, engine in made.engines.items()}
+        seen = {name: latent for name, (latent, _) in noisy.items()}
+        if rng.random() < 0.5:
+            made_of = denoiser.both(seen, levels, prompt, clocks)
+        else:
+            made_of = {n: denoiser.both({n: z}, {n: levels[n]}, prompt, {n: clocks[n]})[n] for n, z in seen.items()}
+        error, wrong = torch.zeros(()), torch.zeros(())
+        for name, engine in made.engines.items():
+            if (shares[name] > 0).any():
+                estimate = engine.process.estimate(seen[name], levels[name], made_of[name])
+                error = error + _error(engine, made_of[name], noisy[name][1], levels[name])
+                wrong = wrong + _missed(critics[name], name, estimate, (facts, events, named), levels[name])
+        return {"loss": error + JUDGED * wrong, "error": error}
 
     return loss
 
@@ -207,7 +240,7 @@ def whole(arm: Arm, made: Joined, scenes: Scenes) -> Callable[[np.random.Generat
 def discriminating(arm: Arm, made: Joined, scenes: Scenes) -> Callable[[np.random.Generator, int], Losses]:
     """The loss of a discriminator (MMDisCo, equations 8 and 10): tell pairs from strangers, and predict as a denoiser.
 
-    Strangers are the batch's own clips and sounds in another order.
+    Strangers are clips and sounds of scenes that the same prompt could mean: what it names is no evidence.
     """
     prompts = latents.Prompts()
     judge = made.modules["discriminator"]
@@ -215,24 +248,25 @@ def discriminating(arm: Arm, made: Joined, scenes: Scenes) -> Callable[[np.rando
 
     def loss(rng: np.random.Generator, batch: int) -> Losses:
         clean, facts, _ = scenes.draw(rng, batch)
-        prompt, _ = prompts.draw(facts, rng)
+        prompt, named = prompts.draw(facts, rng)
         shares = draw_shares(rng, batch, arm.levels)
         levels = {name: engine.process.level(shares[name]) for name, engine in made.engines.items()}
         noisy = {name: engine.process.noised(clean[name], levels[name]) for name, engine in made.engines.items()}
         shown = {name: engine.environment(noisy[name][0], levels[name]) for name, engine in made.engines.items()}
-        strange = shown | {"audio": shown["audio"].roll(1, 0)}
+        sound, other = made.engines["audio"], scenes.strangers(named, "audio")
+        strange = shown | {"audio": sound.environment(sound.process.noised(other, levels["audio"])[0], levels["audio"])}
         told = functional.softplus(-judge(shown)).mean() + functional.softplus(judge(strange)).mean()
         clocks = {name: engine.clock(ClipSpec()) for name, engine in made.engines.items()}
         error = torch.zeros(())
         for name, engine in made.engines.items():
-            (other,) = (n for n in MEDIA if n != name)
+            (partner,) = (n for n in MEDIA if n != name)
             latent, target = noisy[name]
             with torch.no_grad():
                 base = engine.denoiser(latent, levels[name], prompt, clocks[name]).sample
             moved = engine.process.nudge(
-                levels[name], engine.denoiser.gradient(latent, levels[name], Tokens(shown[other]))
+                levels[name], engine.denoiser.gradient(latent, levels[name], Tokens(shown[partner]))
             )
-            error = error + (base + moved - target).square().mean()
+            error = error + _error(engine, base + moved, target, levels[name])
         return {"loss": told + error, "told": told, "error": error}
 
     return loss
