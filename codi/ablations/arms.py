@@ -1,4 +1,4 @@
-"""The arms of the comparison: what each joins two experts with, read from configs/ablations, and how it is built."""
+"""The arms of the comparison: what each couples denoisers with, read from configs/ablations, and how it is built."""
 
 from __future__ import annotations
 
@@ -10,20 +10,22 @@ from typing import Any, Final
 from omegaconf import OmegaConf
 from torch import nn
 
-from codi.ablations.experts import CLOCKS, MEDIA, ExpertDenoiser, ExpertEngine
-from codi.ablations.joins import (
+from codi.ablations.components import (
+    GRIDS,
     Bare,
     DiscriminatedDenoiser,
     Discriminator,
-    FeatureEnvironment,
+    IndexBridge,
     LatentEnvironment,
+    PooledEnvironment,
     PositionBridge,
-    Unified,
-    UnifiedDenoiser,
+    TimelessBridge,
 )
-from codi.ablations.processes import PROCESSES
-from codi.bridge import Bridge
+from codi.bridge import Bridge, EnvironmentEncoder
 from codi.guidance import Guidance
+from codi.modalities.video.denoiser import feature_channels
+from codi.modality import Engine
+from codi.networks.unet_denoiser import bridge_sites
 from codi.types import Tokens
 
 CONFIGS: Final = Path(__file__).parents[2] / "configs" / "ablations"
@@ -35,16 +37,14 @@ class Arm:
 
     Attributes:
         title: as tables show it.
-        join: key of JOINS.
+        join: key of JOINS: how what crosses is read.
         shows: what crosses: "features" of the frozen partner, or its noisy "latent".
         pooled: whether it crosses as one token.
         own: whether a modality reads its own tokens instead of its partner's, as CoDi's released code does.
-        clock: key of CLOCKS.
-        levels: in training: "mixed" (half the same, 30 % independent, 20 % one side clean), or always the "same".
-        processes: by modality, keys of PROCESSES.
+        clean, same: shares of training batches with one side clean, and with the same level on both.
         steps: of training; 0 for nothing to train.
-        seeds: of training and sampling.
-        settings: evaluated with these, by name; each may name bridge_scale, fps, duration, clock, cascade, given.
+        seeds: of training.
+        settings: measured with these, by name; each may name options of the pipeline, join, cascade and given.
         more: the same, of the first seed alone.
     """
 
@@ -53,19 +53,24 @@ class Arm:
     shows: str = "features"
     pooled: bool = False
     own: bool = False
-    clock: str = "seconds"
-    levels: str = "mixed"
-    processes: dict[str, str] = field(default_factory=lambda: {"video": "flow-6", "audio": "flow-4"})
-    steps: int = 600
+    clean: float = 0.2
+    same: float = 0.5
+    steps: int = 500
     seeds: list[int] = field(default_factory=lambda: [0])
     settings: dict[str, Any] = field(default_factory=lambda: {"": {}})
     more: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def guidance(self) -> type[Guidance]:
+        """Who reads whom."""
+        return OwnGuidance if self.own else Guidance
+
 
 def load_arms(folder: Path = CONFIGS) -> dict[str, Arm]:
     """All arms by name; a key that an Arm does not have is refused by omegaconf."""
-    files = sorted(path for path in folder.glob("*.yaml") if path.stem != "common")
-    read = {path.stem: OmegaConf.merge(OmegaConf.structured(Arm), OmegaConf.load(path)) for path in files}
+    read = {
+        p.stem: OmegaConf.merge(OmegaConf.structured(Arm), OmegaConf.load(p)) for p in sorted(folder.glob("*.yaml"))
+    }
     return {name: OmegaConf.to_object(arm) for name, arm in read.items()}  # type: ignore[misc]
 
 
@@ -79,79 +84,80 @@ class OwnGuidance(Guidance):
         return {} if own is None else {name: own}
 
 
-def guidance_of(arm: Arm, bridge: float = 1.0, prompt: float = 3.0) -> Guidance:
-    """The arm's guidance."""
-    return (OwnGuidance if arm.own else Guidance)(prompt, bridge)
-
-
 @dataclass(frozen=True)
 class Joined:
-    """Two experts and what joins them.
+    """What couples two denoisers.
 
     Attributes:
-        engines: by modality, for codi's joint loop.
-        modules: what is trained, and kept.
+        modules: what is trained, and kept; those with a component's name stand in its place.
+        wrap: changes finished engines, by modality.
     """
 
-    engines: dict[str, ExpertEngine]
     modules: nn.ModuleDict
+    wrap: Callable[[dict[str, Engine]], None] = lambda engines: None
 
 
-Experts = Mapping[str, Any]
-"""Frozen transformers by modality."""
-
-
-def build(arm: Arm, experts: Experts, clock: str | None = None) -> Joined:
+def build(arm: Arm, bases: Mapping[str, Any], join: str | None = None) -> Joined:
     """The arm, untrained.
 
     Args:
         arm: which.
-        experts: its frozen transformers; a unified model needs none.
-        clock: another clock than it was trained with.
+        bases: the frozen networks by component.
+        join: another one than it was trained with.
     """
-    return JOINS[arm.join](arm, experts, CLOCKS[clock or arm.clock])
+    return JOINS[join or arm.join](arm, bases)
 
 
-def _read(arm: Arm, experts: Experts, told: Any, reader: Callable[[dict[str, int]], nn.Module]) -> Joined:
-    show = {"features": FeatureEnvironment, "latent": LatentEnvironment}[arm.shows]
-    engines, modules = {}, nn.ModuleDict()
-    for name, medium in MEDIA.items():
-        environment, bridge = show(medium, arm.pooled), reader(experts[name].bridge_sites)
-        modules[f"{name}_environment"], modules[f"{name}_bridge"] = environment, bridge
-        denoiser = ExpertDenoiser(medium, experts[name], bridge, told)
-        engines[name] = ExpertEngine(medium, PROCESSES[arm.processes[name]], denoiser, environment, told)
-    return Joined(engines, modules)
+def _sites(bases: Mapping[str, Any]) -> dict[str, dict[str, int]]:
+    return {"video": bases["video_denoiser"].bridge_sites, "audio": bridge_sites(bases["audio_denoiser"])}
 
 
-def _attention(arm: Arm, experts: Experts, told: Any) -> Joined:
-    return _read(arm, experts, told, Bridge)
-
-
-def _added(arm: Arm, experts: Experts, told: Any) -> Joined:
-    return _read(arm, experts, told, PositionBridge)
-
-
-def _discriminator(arm: Arm, experts: Experts, told: Any) -> Joined:
-    judge, engines = Discriminator(MEDIA), {}
-    for name, medium in MEDIA.items():
-        process = PROCESSES[arm.processes[name]]
-        denoiser = DiscriminatedDenoiser(name, ExpertDenoiser(medium, experts[name]), process, judge)
-        engines[name] = ExpertEngine(medium, process, denoiser, Bare(), told)
-    return Joined(engines, nn.ModuleDict({"discriminator": judge}))
-
-
-def _unified(arm: Arm, experts: Experts, told: Any) -> Joined:
-    model = Unified(MEDIA)
-    engines = {
-        name: ExpertEngine(medium, PROCESSES[arm.processes[name]], UnifiedDenoiser(name, model), Bare(), told)
-        for name, medium in MEDIA.items()
+def _environment(arm: Arm, bases: Mapping[str, Any], name: str) -> nn.Module:
+    unet = bases["audio_denoiser"].config
+    tapped = {
+        "video": feature_channels(bases["video_denoiser"]),
+        "audio": 4 * (unet.block_out_channels[0] + unet.in_channels),
     }
-    return Joined(engines, nn.ModuleDict({"unified": model}))
+    makers: dict[str, Callable[[], nn.Module]] = {
+        "features": lambda: EnvironmentEncoder(tapped[name], GRIDS[name].slots),
+        "latent": lambda: LatentEnvironment(GRIDS[name]),
+    }
+    made = makers[arm.shows]()
+    return PooledEnvironment(made) if arm.pooled else made
 
 
-JOINS: Final[dict[str, Callable[[Arm, Experts, Any], Joined]]] = {
-    "attention": _attention,
-    "added": _added,
+def _read(reader: Callable[[dict[str, int]], nn.Module]) -> Callable[[Arm, Mapping[str, Any]], Joined]:
+    def join(arm: Arm, bases: Mapping[str, Any]) -> Joined:
+        modules = nn.ModuleDict()
+        for name, sites in _sites(bases).items():
+            modules[f"{name}_environment_encoder"] = _environment(arm, bases, name)
+            modules[f"{name}_bridge"] = reader(sites)
+        return Joined(modules)
+
+    return join
+
+
+def _index(arm: Arm, bases: Mapping[str, Any]) -> Joined:
+    joined = _read(IndexBridge)(arm, bases)
+    joined.modules["video_bridge"].frames = "queries"  # type: ignore[assignment]
+    return joined
+
+
+def _discriminator(arm: Arm, bases: Mapping[str, Any]) -> Joined:
+    judge = Discriminator()
+
+    def wrap(engines: dict[str, Engine]) -> None:
+        for name, engine in engines.items():
+            engine.environment = Bare(GRIDS[name])  # type: ignore[misc]
+            engine.denoiser = DiscriminatedDenoiser(name, engine.denoiser, judge)  # type: ignore[misc]
+
+    return Joined(nn.ModuleDict({"discriminator": judge}), wrap)
+
+
+JOINS: Final[dict[str, Callable[[Arm, Mapping[str, Any]], Joined]]] = {
+    "attention": _read(Bridge),
+    "no clock": _read(TimelessBridge),
+    "index clock": _index,
+    "added": _read(PositionBridge),
     "discriminator": _discriminator,
-    "unified": _unified,
 }

@@ -1,95 +1,76 @@
-"""Samples of an arm through codi's evaluation: the same scenes, readers, floors and controls as the engine's own."""
+"""Measures an arm: it is a pipeline, and is sampled and read as codi-mini is."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import torch
 
-from codi import schedule
-from codi.ablations.arms import Arm, guidance_of
-from codi.ablations.experts import ExpertEngine
-from codi.conditioning import null
+from codi.ablations.arms import Arm, build
+from codi.ablations.components import GRIDS
 from codi.evaluation.cells import Cell, run_cell
+from codi.evaluation.engines import PipelineEngine
 from codi.evaluation.scores import score
+from codi.guidance import Guidance
 from codi.pipeline import CoDiPipeline
-from codi.sampling import Track, denoise
-from codi.types import ClipSpec, Tokens
 
 STEPS: Final = 12
-OPEN: Final = "looks"
+NAMING: Final = "looks"
 """Prompts name shape, size and motion; colour, tempo and phase are left to the outputs."""
 
 
+class ArmPipeline(CoDiPipeline):
+    """A pipeline whose guidance is an arm's."""
+
+    own_guidance: Guidance = Guidance()
+
+    @property
+    def guidance(self) -> Guidance:
+        """See CoDiPipeline."""
+        return self.own_guidance
+
+
+def pipeline_of(arm: Arm, pipe: CoDiPipeline, weights: Mapping[str, Any], join: str | None = None) -> ArmPipeline:
+    """codi-mini with the arm in the place of its bridges."""
+    made = build(arm, pipe.components, join)
+    made.modules.load_state_dict(weights)
+    made.modules.eval().requires_grad_(False)
+    parts = {name: part for name, part in made.modules.items() if name in pipe.components}
+    changed = ArmPipeline(**{**pipe.components, **parts})
+    changed.own_guidance = arm.guidance()
+    changed.set_progress_bar_config(disable=True)
+    made.wrap({name: changed.engine(name) for name in GRIDS})
+    return changed
+
+
 @dataclass(frozen=True)
-class Prototype:
-    """An arm as an engine that codi.evaluation samples.
+class Setting:
+    """How an arm is measured.
 
     Attributes:
-        arm: which.
-        engines: of its modalities.
-        pipeline: codi-mini, which prompts, encodes and decodes.
-        options: for every call.
+        name: of the samples' file.
+        count: samples.
+        options: of the pipeline; also `cascade`, the modality that comes first, and `given`, those that stand.
     """
 
-    arm: Arm
-    engines: Mapping[str, ExpertEngine]
-    pipeline: CoDiPipeline
-    options: Mapping[str, Any] = field(default_factory=dict)
+    name: str
+    count: int
+    options: Mapping[str, Any]
 
-    def __call__(
-        self,
-        inputs: Mapping[str, Sequence[Any]],
-        outputs: Sequence[str],
-        seed: int,
-        given: Mapping[str, Sequence[Any]] | None = None,
-        **options: Any,
-    ) -> dict[str, list[Any]]:
-        """See `codi.evaluation.engines.Engine`."""
-        chosen = {**self.options, **options}
-        clip = ClipSpec.of(chosen.get("duration"), chosen.get("fps"))
-        with torch.no_grad():
-            prompt = Tokens(self.pipeline.engine("text").prompt(inputs["text"]))
-        tracks = {name: self._output(name, prompt, seed, clip) for name in outputs}
-        tracks |= {name: self._given(name, media, prompt, clip) for name, media in (given or {}).items()}
-        guidance = guidance_of(self.arm, float(chosen.get("bridge_scale", 1.0)))
-        with torch.autocast("cpu", torch.bfloat16):  # as they were trained; latents stay in single precision
-            latents = denoise(tracks, dict.fromkeys(outputs, guidance), STEPS)
-        return {name: self.engines[name].decode(latents[name], clip) for name in outputs}
-
-    def embed(self, modality: str, media: Sequence[Any]) -> np.ndarray:
-        """Prototypes have no prompt encoders of their own."""
-        raise NotImplementedError
-
-    def _output(self, name: str, prompt: Tokens, seed: int, clip: ClipSpec) -> Track:
-        engine: Any = self.engines[name]  # as much of an Engine as the joint loop asks for
-        noise = schedule.Noise(seed, name)
-        scheduler = schedule.prepared(engine.process.scheduler(), STEPS, torch.device("cpu"))
-        latent = noise.start(engine.latent_shape(clip), len(prompt.states))
-        nothing = null(len(prompt.states), latent)
-        return Track(engine, latent, engine.clock(clip), prompt, nothing, scheduler, noise)
-
-    @torch.no_grad()
-    def _given(self, name: str, media: Sequence[Any], prompt: Tokens, clip: ClipSpec) -> Track:
-        engine: Any = self.engines[name]
-        nothing = null(len(prompt.states), prompt.states)
-        return Track(engine, engine.encode(media, clip), engine.clock(clip), nothing, nothing)
+    def cell(self) -> Cell:
+        """As codi.evaluation samples it."""
+        options = {key: value for key, value in self.options.items() if key not in ("cascade", "given", "join")}
+        first, given = self.options.get("cascade"), tuple(self.options.get("given", ()))
+        outputs = tuple(sorted(GRIDS, key=lambda name: (name != first, name != "video")))
+        made = tuple(name for name in outputs if name not in given)
+        return Cell(self.name, ("text",), made, NAMING, "train", 4, first is not None, given, None, options)
 
 
-def measure(prototype: Prototype, name: str, count: int, seed: int, folder: Path) -> dict[str, Any]:
-    """Figures of `count` samples; samples that were made before are read."""
-    options = dict(prototype.options)
-    cell = Cell(name, ("text",), ("video", "audio"), naming=OPEN, repeats=4, options=options)
-    cascade = options.pop("cascade", "")
-    given = tuple(options.pop("given", ()))
-    if cascade:
-        rest = tuple(n for n in cell.outputs if n != cascade)
-        cell = Cell(name, ("text",), (cascade, *rest), naming=OPEN, repeats=4, cascade=True, options=options)
-    if given:
-        rest = tuple(n for n in cell.outputs if n not in given)
-        cell = Cell(name, ("text",), rest, naming=OPEN, repeats=4, given=given, options=options)
-    return score(run_cell(prototype, cell, count, seed, folder))
+def measure(pipe: CoDiPipeline, setting: Setting, folder: Path) -> dict[str, Any]:
+    """Figures of an arm; samples that were made before are read."""
+    engine = PipelineEngine(pipe, {"num_inference_steps": STEPS})
+    figures = score(run_cell(engine, setting.cell(), setting.count, 1, folder))
+    return {key: value for key, value in figures.items() if not isinstance(value, np.ndarray)}

@@ -20,6 +20,7 @@ from torch import nn
 
 from codi.backbones.codi_mini import coupling
 from codi.bridge import gather
+from codi.guidance import Guidance
 from codi.modalities.text.autoencoder import TextAutoencoder
 from codi.modalities.text.denoiser import TextTransformer
 from codi.modality import Engine, registry
@@ -32,6 +33,7 @@ from codi.training.text_autoencoder import full_caption_bank
 from codi.types import ClipSpec, Tokens
 
 CLIP = ClipSpec()
+OTHERS = Guidance()
 Latents = dict[str, tuple[torch.Tensor, torch.Tensor]]
 """By modality, clean latents [batch, ...] and their clock."""
 
@@ -91,13 +93,15 @@ class Clips:
         return {name: (clean[name], clocks[name]) for name in engines}, rows
 
 
-def draw_pair_levels(names: list[str], batch: int, shift: float, rng: np.random.Generator) -> dict[str, torch.Tensor]:
-    """Levels by modality: 50 % the same, 30 % independent, 20 % one side clean."""
+def draw_pair_levels(
+    names: list[str], batch: int, shift: float, rng: np.random.Generator, clean: float = 0.2
+) -> dict[str, torch.Tensor]:
+    """Levels by modality: a share with one side `clean`, of the rest five in eight the same and three independent."""
     kind, shared = rng.random(), draw_levels(batch, shift, 0.1)
-    if kind < 0.5:
+    if kind < (1 - clean) * 5 / 8:
         return dict.fromkeys(names, shared)
     levels = {name: draw_levels(batch, shift, 0.1) for name in names}
-    if kind > 0.8:
+    if kind > 1 - clean:
         levels[str(rng.choice(names))] = torch.zeros(batch)
     return levels
 
@@ -127,7 +131,7 @@ def train(settings: DictConfig) -> None:
         clean, rows = clips.draw({name: engines[name] for name in names}, rng, batch)
         facts, events = clips.facts[rows], clips.events[rows]
         prompt, _ = prompts.draw(facts, rng)
-        levels = draw_pair_levels(names, batch, shift, rng)
+        levels = draw_pair_levels(names, batch, shift, rng, float(settings.clean))
         made = joint_pass(engines, clean, prompt, levels)
         sure = certainty(levels, float(settings.known))
         wrong = [
@@ -173,28 +177,37 @@ def joint_pass(
     prompt: Tokens,
     levels: Mapping[str, torch.Tensor],
     bridged: bool = True,
+    guidance: Guidance = OTHERS,
 ) -> dict[str, Made]:
-    """One pass of each modality that is not clean, each reading all the others."""
+    """One pass of each modality that is not clean, each reading all the others, or whom `guidance` lets it see."""
     noisy = {name: noised(latent, levels[name]) for name, (latent, _) in clean.items()}
-    features: dict[str, torch.Tensor | None] = {}
-    with torch.no_grad():
-        for name, (latent, _) in noisy.items():
-            given = bool((levels[name] == 0).all())
-            asked = Tokens(torch.zeros_like(prompt.states)) if given else prompt
-            features[name] = engines[name].denoiser(latent, levels[name], asked, clean[name][1]).features
-    shown = {}
-    for name, engine in engines.items():
-        if name in clean and engine.environment is not None:
-            states = engine.environment(features[name], levels[name])
-            shown[name] = Tokens(states, engine.token_times(clean[name][1]))
+    shown: dict[str, Tokens | None] = {}
+    for name, (latent, _) in noisy.items():
+        environment = engines[name].environment
+        if environment is not None:
+            seen = (
+                latent
+                if environment.reads_latent
+                else _features(engines[name], clean[name][1], latent, prompt, levels[name])
+            )
+            shown[name] = Tokens(environment(seen, levels[name]), engines[name].token_times(clean[name][1]))
     made = {}
     for name, (latent, target) in noisy.items():
         if (levels[name] > 0).any():
-            partners = gather({other: tokens for other, tokens in shown.items() if other != name}) if bridged else None
+            partners = gather(guidance.seen(name, shown)) if bridged else None
             velocity = engines[name].denoiser(latent, levels[name], prompt, clean[name][1], partners).sample
             level = levels[name].view(-1, *([1] * (latent.ndim - 1)))
             made[name] = Made((velocity - target).square().mean(), latent - level * velocity)
     return made
+
+
+@torch.no_grad()
+def _features(
+    engine: Engine, clock: torch.Tensor, latent: torch.Tensor, prompt: Tokens, level: torch.Tensor
+) -> torch.Tensor | None:
+    """What a frozen denoiser knows; a given has the null prompt."""
+    asked = prompt if bool((level > 0).any()) else Tokens(torch.zeros_like(prompt.states))
+    return engine.denoiser(latent, level, asked, clock).features
 
 
 def validation(engines: Mapping[str, Engine], clips: Clips, prompts: latents.Prompts) -> dict[str, float]:
