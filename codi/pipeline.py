@@ -73,6 +73,8 @@ class CoDiPipeline(DiffusionPipeline):
 
     _optional_components = list(component_names(registry()))  # noqa: RUF012 (diffusers reads it off the class)
     default_steps: ClassVar[int] = DEFAULT_STEPS
+    givens_prompt: ClassVar[bool] = True
+    """Whether what is given prompts too, where its modality is no input: bridges alone carry little of what it is."""
 
     def __init__(self, /, **components: Any) -> None:
         super().__init__()
@@ -95,8 +97,8 @@ class CoDiPipeline(DiffusionPipeline):
     def needed(cls, inputs: Iterable[str], given: Iterable[str], outputs: Iterable[str]) -> set[str]:
         """Components that a request needs."""
         stands, makes = tuple(given), tuple(outputs)
-        # What stands in part prompts the rest of itself.
-        prompts = cls.prompting(tuple(dict.fromkeys((*inputs, *(name for name in stands if name in makes)))))
+        told = (*inputs, *stands) if cls.givens_prompt else tuple(inputs)
+        prompts = cls.prompting(tuple(dict.fromkeys(told)))
         table = cls.modalities()
         found = {part for name in prompts for part in table[name].prompts}
         found |= {part for name in stands for part in table[name].stands}
@@ -206,7 +208,8 @@ class CoDiPipeline(DiffusionPipeline):
             inputs: media by modality, or a text. A list in the place of a medium is several inputs that prompt the same
                 outputs; a list of such prompts is a batch, each for outputs of its own.
             outputs: modalities to make, jointly.
-            given: media that stand on the timeline: they steer through their bridges and are not changed. `At(image,
+            given: media that stand on the timeline: they steer through their bridges, are not changed, and prompt too
+                unless their modality is among the inputs or has weight 0. `At(image,
                 seconds)` places one at an instant. `Part(clip, spans=((0, 1),))` or `Part(image, mask=mask)` of an
                 output stands in part, and comes back unchanged at its own rate and size; the rest is made.
             seed: of the noise; sample k of a call is what seed + k gives alone. 0 where neither it nor `generator`
@@ -216,7 +219,7 @@ class CoDiPipeline(DiffusionPipeline):
             bridge_scale: w_bridge; 0 generates the outputs independently.
             bridge_start, bridge_end: shares of the steps between which the bridges act, 0 to 1; fewer cost less.
             negative_prompt: a text, or media by modality, in the place of the null prompt.
-            weights: of inputs by modality, at least 0, 1 where not named.
+            weights: of inputs and givens by modality, at least 0, 1 where not named.
             num_outputs_per_prompt: samples, at least 1.
             duration: seconds.
             fps: frames a second.
@@ -276,15 +279,19 @@ class CoDiPipeline(DiffusionPipeline):
         return prompt, negative, nothing
 
     def _shown(self, call: Call) -> Prompts:
-        """The inputs, and what stands in part of an output that is none of them: a clip goes on as it began."""
-        return tuple(
-            {**inputs, **{name: [shown] for name, shown in self._parts_shown(stands).items() if name not in inputs}}
-            for inputs, stands in zip(call.inputs, call.given, strict=True)
-        )
+        """The inputs, and what stands of modalities that are none of them: a clip goes on as it began."""
+        if not self.givens_prompt:
+            return call.inputs
+        pairs = zip(call.inputs, call.given, strict=True)
+        return tuple({**self._given_shown(stands, call.weights), **inputs} for inputs, stands in pairs)
 
-    def _parts_shown(self, given: Mapping[str, Stands]) -> dict[str, Any]:
-        shown = {n: self.engine(n).shown(stands.part) for n, stands in given.items() if stands.part is not None}
-        return {name: medium for name, medium in shown.items() if medium is not None}
+    def _given_shown(self, given: Mapping[str, Stands], weights: Mapping[str, float]) -> dict[str, list[Any]]:
+        shown = {
+            name: stands.media if stands.part is None else self.engine(name).shown(stands.part)
+            for name, stands in given.items()
+            if weights.get(name, 1.0) > 0
+        }
+        return {name: [medium] for name, medium in shown.items() if medium is not None}
 
     def _prompt(self, prompts: Prompts, weights: Mapping[str, float]) -> Tokens | None:
         engines = {name: self.engine(name) for name in prompts[0]}

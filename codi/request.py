@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -121,7 +121,7 @@ def resolve(  # noqa: PLR0913  the arguments of the call
         negative=tuple(
             {name: _several(media) for name, media in sample.items()} for sample in spread["negative_prompt"]
         ),
-        weights=_weights(weights or {}, prompts[0]),
+        weights=_weights(weights or {}, {*prompts[0], *stands[0]}),
         guidance=_guidance(wanted, guidance_scale, bridge_scale, _spanned(default, bridge_span)),
         clip=clip,
         steps=_whole("num_inference_steps", DEFAULT_STEPS if steps is None else steps, 1),
@@ -184,10 +184,10 @@ def _check_spans(given: Sequence[Mapping[str, Stands]], clip: ClipSpec) -> None:
                 raise InputError(f"given {name}", problem, "let it end within the clip, or raise the duration")
 
 
-def _weights(weights: Mapping[str, float], inputs: Mapping[str, Any]) -> dict[str, float]:
+def _weights(weights: Mapping[str, float], named: Collection[str]) -> dict[str, float]:
     for name in weights:
-        if name not in inputs:
-            raise InputError(f"weights {name}", "weighs no input", "name an input")
+        if name not in named:
+            raise InputError(f"weights {name}", "weighs no input and no given", "name one of them")
     return {name: _number(f"weights {name}", weight) for name, weight in weights.items()}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 
@@ -23,8 +23,9 @@ NAMING: Final = "looks"
 
 
 class ArmPipeline(CoDiPipeline):
-    """A pipeline whose guidance is an arm's."""
+    """A pipeline whose guidance is an arm's, and whose givens steer through what joins them alone."""
 
+    givens_prompt: ClassVar[bool] = False
     own_guidance: Guidance = Guidance()
 
     @property

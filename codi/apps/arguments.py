@@ -227,7 +227,9 @@ def weights(arguments: Sequence[str], inputs: Collection[str]) -> dict[str, floa
     for item in ",".join(arguments).split(","):
         name, _, value = item.strip().partition("=")
         if check_modality(name) not in inputs:
-            raise InputError(f"--weights {name}", "weighs a modality that is not an input", "add it to --inputs")
+            raise InputError(
+                f"--weights {name}", "weighs a modality that is neither input nor given", "add it to --inputs"
+            )
         if name in found:
             raise InputError(f"--weights {name}", "stands twice", "give one weight for each modality")
         weight = _float(f"--weights {name}", value, "write text=1,image=.5")

@@ -41,7 +41,7 @@ def generate(  # noqa: PLR0913  the options of the command
     bridge_end: Annotated[float | None, typer.Option(help="Share of the steps after which they cease to.")] = None,
     num: Annotated[int, typer.Option(help="Results of each output.")] = 1,
     negative: Annotated[Many, typer.Option(help="What to keep away from, written as inputs are.")] = None,
-    weights: Annotated[Many, typer.Option(help="Weights of inputs: text=1,image=.5.")] = None,
+    weights: Annotated[Many, typer.Option(help="Weights of inputs and givens: text=1,image=.5.")] = None,
     duration: Annotated[float | None, typer.Option(help="Length in seconds.")] = None,
     fps: Annotated[float | None, typer.Option(help="Video frames per second.")] = None,
     size: Annotated[int | None, typer.Option(help="Side of pictures and frames in pixels.")] = None,
@@ -68,7 +68,7 @@ def generate(  # noqa: PLR0913  the options of the command
     if not prompts and not stand:
         raise InputError("--inputs", "is missing", 'give at least one input or given, as in text="a red circle"')
     if weights:
-        numbers["weights"] = arguments.weights(weights, {source.modality for source in prompts})
+        numbers["weights"] = arguments.weights(weights, {source.modality for source in (*prompts, *stand)})
     if scheduler is not None:
         numbers["scheduler"] = scheduler
     against = arguments.read_sources(negative or [], "--negative")

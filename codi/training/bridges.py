@@ -6,7 +6,7 @@ side clean. Independent levels are what makes an output able to follow a given.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,9 +54,11 @@ def frozen_bases(folder: Path | None = None) -> dict[str, Any]:
     return {name: base.eval().requires_grad_(False) for name, base in bases.items()}
 
 
-def begin(modules: nn.ModuleDict, bundle: Path) -> None:
-    """Load a bundle's bridges; `modules` is changed."""
+def begin(modules: nn.ModuleDict, bundle: Path, fresh: Collection[str] = ()) -> None:
+    """Load a bundle's bridges, but those that begin afresh; `modules` is changed."""
     for name, module in modules.items():
+        if name in fresh:
+            continue
         (file,) = (bundle / name).glob("*.safetensors")
         module.load_state_dict({key: value.float() for key, value in load_file(file).items()})
 
@@ -94,15 +96,24 @@ class Clips:
 
 
 def draw_pair_levels(
-    names: list[str], batch: int, shift: float, rng: np.random.Generator, clean: float = 0.2
+    names: list[str],
+    batch: int,
+    shift: float,
+    rng: np.random.Generator,
+    clean: float = 0.2,
+    given: str | None = None,
 ) -> dict[str, torch.Tensor]:
-    """Levels by modality: a share with one side `clean`, of the rest five in eight the same and three independent."""
+    """Levels by modality: a share with one side `clean`, of the rest five in eight the same and three independent.
+
+    Args:
+        given: the side that is clean; any of them where it is None.
+    """
     kind, shared = rng.random(), draw_levels(batch, shift, 0.1)
     if kind < (1 - clean) * 5 / 8:
         return dict.fromkeys(names, shared)
     levels = {name: draw_levels(batch, shift, 0.1) for name in names}
     if kind > 1 - clean:
-        levels[str(rng.choice(names))] = torch.zeros(batch)
+        levels[given or str(rng.choice(names))] = torch.zeros(batch)
     return levels
 
 
@@ -112,7 +123,9 @@ def train(settings: DictConfig) -> None:
     bases = frozen_bases()
     modules = nn.ModuleDict(coupling(*(bases[f"{name}_denoiser"] for name in ("image", "audio", "text", "video"))))
     if settings.start:
-        begin(modules, Path(settings.start))
+        begin(modules, Path(settings.start), tuple(settings.fresh))
+    for name, module in modules.items():
+        module.requires_grad_(not settings.only or name in settings.only)
     parts: dict[str, Any] = {**bases, **modules}
     # Each engine gets what bears its name: the video's transformer learns without the image UNet that draws for it.
     own = {name: {key: part for key, part in parts.items() if key.startswith(f"{name}_")} for name in registry()}
@@ -131,7 +144,7 @@ def train(settings: DictConfig) -> None:
         clean, rows = clips.draw({name: engines[name] for name in names}, rng, batch)
         facts, events = clips.facts[rows], clips.events[rows]
         prompt, _ = prompts.draw(facts, rng)
-        levels = draw_pair_levels(names, batch, shift, rng, float(settings.clean))
+        levels = draw_pair_levels(names, batch, shift, rng, float(settings.clean), settings.given)
         made = joint_pass(engines, clean, prompt, levels)
         sure = certainty(levels, float(settings.known))
         wrong = [
