@@ -228,7 +228,7 @@ def weights(arguments: Sequence[str], inputs: Collection[str]) -> dict[str, floa
         name, _, value = item.strip().partition("=")
         if check_modality(name) not in inputs:
             raise InputError(
-                f"--weights {name}", "weighs a modality that is neither input nor given", "add it to --inputs"
+                f"--weights {name}", "weighs a modality that is not an input or given", "add it to --inputs"
             )
         if name in found:
             raise InputError(f"--weights {name}", "stands twice", "give one weight for each modality")

@@ -118,7 +118,9 @@ class Tools:
         with told():
             source = self._source(file, "--inputs")
             caption = self._caption(source)
-            prompts = (arguments.read_source(f"{TEXT}={questions.changed(caption, change)}", "--inputs"),)
+            prompts = (
+                arguments.read_source(f"{TEXT}={questions.changed(caption, change, self._asked(file))}", "--inputs"),
+            )
             wanted = arguments.check_outputs(outputs or [source.modality], ())
             return self._make(prompts, (), wanted, self._seed(file) if seed is None else seed, steps, context)
 
@@ -151,6 +153,14 @@ class Tools:
         request = Request((source,), (), (TEXT,), {"seed": 0, "num_inference_steps": 12}, model=self.studio.model)
         with tempfile.TemporaryDirectory() as scratch:
             return self.studio.make(request, Path(scratch))[0].read_text().strip()
+
+    def _asked(self, file: str) -> str:
+        """The texts that a file was made from, by its recipe; none where it has none."""
+        try:
+            inputs = recipe.read(self.root.path(file))["inputs"]
+            return ". ".join(str(one["value"]) for one in inputs if one["modality"] == TEXT and "value" in one)
+        except (InputError, KeyError, TypeError):
+            return ""
 
     def _seed(self, file: str) -> int:
         try:

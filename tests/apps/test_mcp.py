@@ -115,3 +115,9 @@ def test_questions_are_answered_from_the_caption() -> None:
     assert questions.answer(caption, "what colour is it?") == {"colour": "red"}
     assert questions.answer(caption, "how fast does it move?") == {"motion": "pulse", "tempo": "slow"}
     assert questions.answer(caption, "") == questions.facts_of(caption)
+
+
+def test_what_a_file_was_made_from_is_believed_before_what_is_seen() -> None:
+    made = questions.changed("a small red heart is pulsing slowly", "make it blue", "a large heart that pulses")
+    facts = {"shape": "heart", "colour": "blue", "size": "large", "motion": "pulse", "tempo": "slow"}
+    assert questions.facts_of(made) == facts

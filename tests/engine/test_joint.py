@@ -132,3 +132,14 @@ def test_every_input_set_to_every_output_set(pipe):
         result = pipe(inputs=media, outputs=outputs, num_inference_steps=1, guidance_scale=1)
         assert set(result.media) == set(outputs)
         assert all(np.isfinite(arrays(result, name).astype(np.float64)).all() for name in outputs)
+
+
+@pytest.mark.parametrize("given", ["image", "audio", "video"])
+def test_a_given_prompts_unless_its_modality_is_an_input_or_weighs_nothing(pipe, given):
+    medium = getattr(pipe("a", [given], num_inference_steps=STEPS), given)
+    asked = {"outputs": ["text"], "given": {given: medium}, "seed": 3, "bridge_scale": 0}
+    by_itself = latents(pipe, **asked)["text"]
+    named = latents(pipe, **asked, inputs={given: medium})["text"]
+    silent = latents(pipe, **asked, weights={given: 0.0})["text"]
+    assert torch.equal(by_itself, named) and not torch.allclose(by_itself, silent, atol=1e-5)
+    assert torch.equal(silent, latents(pipe, outputs=["text"], seed=3)["text"])

@@ -57,8 +57,13 @@ def change_of(text: str) -> dict[str, str]:
     return found
 
 
-def changed(caption: str, text: str) -> str:
+def changed(caption: str, text: str, asked: str = "") -> str:
     """A full caption of the same scene with what a command changes in it.
+
+    Args:
+        caption: what is seen of the scene.
+        text: the command.
+        asked: what the scene was made from; where it names a factor, it is believed before the caption.
 
     Raises:
         InputError: a command that names no factor of the world.
@@ -67,7 +72,7 @@ def changed(caption: str, text: str) -> str:
     if not change:
         values = "; ".join(f"{name}: {', '.join(values)}" for name, values in FACTORS.items())
         raise InputError(f"change {text!r}", "names nothing that can be changed", f"name one of {values}")
-    return told({**facts_of(caption), **change}, keep=change)
+    return told({**facts_of(caption), **facts_of(asked), **change}, keep=change)
 
 
 def told(facts: Mapping[str, str], keep: Mapping[str, str]) -> str:
