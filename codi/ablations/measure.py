@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
-import numpy as np
-
 from codi.ablations.arms import Arm, build
 from codi.ablations.components import GRIDS
 from codi.evaluation.cells import Cell, run_cell
@@ -73,5 +71,4 @@ class Setting:
 def measure(pipe: CoDiPipeline, setting: Setting, folder: Path) -> dict[str, Any]:
     """Figures of an arm; samples that were made before are read."""
     engine = PipelineEngine(pipe, {"num_inference_steps": STEPS})
-    figures = score(run_cell(engine, setting.cell(), setting.count, 1, folder))
-    return {key: value for key, value in figures.items() if not isinstance(value, np.ndarray)}
+    return score(run_cell(engine, setting.cell(), setting.count, 1, folder))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.loaders import PeftAdapterMixin
@@ -18,32 +16,6 @@ from torch import nn
 from codi.attention import attend
 from codi.bridge import rotate
 from codi.components import component
-
-
-@dataclass(frozen=True)
-class Opened:
-    """A latent on its way into the blocks.
-
-    Attributes:
-        latent: [batch, channels, frames, height, width].
-        level: noise levels that broadcast to it.
-        embedded: [batch, width] the same as channels.
-        seen: what the convolutions saw, of the latent's shape.
-        hidden: [batch, positions, width] tokens.
-        times: [positions] seconds in float64.
-    """
-
-    latent: torch.Tensor
-    level: torch.Tensor
-    embedded: torch.Tensor
-    seen: torch.Tensor
-    hidden: torch.Tensor
-    times: torch.Tensor
-
-
-def _power(level: torch.Tensor) -> torch.Tensor:
-    """Variance of a latent at a level, where clean ones have 1."""
-    return (1 - level) ** 2 + level**2
 
 
 @component
@@ -133,36 +105,26 @@ class ClipTransformer(ModelMixin, ConfigMixin, PeftAdapterMixin):
         Returns:
             The velocity, of the latent's shape, and hidden states [batch, frames, rows, columns, width].
         """
-        state = self.opened(latent, timestep, times)
-        hidden, modulation = state.hidden, self.modulation(state.embedded)
-        self._clock.times, tapped = state.times, hidden
-        for k, block in enumerate(self.blocks):
-            hidden = block(hidden, encoder_hidden_states=encoder_hidden_states, timestep=modulation)
-            if k == self.tap - 1:
-                tapped = hidden
-        frames, rows = latent.shape[2], latent.shape[3] // self.config.patch
-        return self.closed(state, hidden), rearrange(tapped, "b (f h w) c -> b f h w c", f=frames, h=rows)
-
-    def opened(self, latent: torch.Tensor, timestep: torch.Tensor, times: torch.Tensor) -> Opened:
-        """What stands before the blocks; arguments as of `forward`."""
         level = (timestep / 1000).view(-1, 1, 1, 1, 1).to(latent.dtype)
+        power = (1 - level) ** 2 + level**2
         frames, patch = latent.shape[2], self.config.patch
         rows, columns = latent.shape[3] // patch, latent.shape[4] // patch
-        scaled = latent * _power(level).rsqrt()
+        scaled = latent * power.rsqrt()
         embedded = self.level(get_timestep_embedding(timestep, self.config.width).to(latent.dtype))
         seen = self.cells.see(scaled, embedded)
         hidden = self.enter(patches(scaled, patch)) + self.cells.enter(patches(seen, patch))
         hidden = hidden + self._places(rows, columns, latent).repeat(frames, 1)
-        return Opened(latent, level, embedded, seen, hidden, repeat(times, "f -> (f n)", n=rows * columns))
-
-    def closed(self, state: Opened, hidden: torch.Tensor) -> torch.Tensor:
-        """The velocity, from what the blocks made of the tokens."""
-        scale, shift = self.last(nn.functional.silu(state.embedded))[:, None].chunk(2, dim=-1)
+        self._clock.times = repeat(times, "f -> (f n)", n=rows * columns)
+        modulation, tapped = self.modulation(embedded), hidden
+        for k, block in enumerate(self.blocks):
+            hidden = block(hidden, encoder_hidden_states=encoder_hidden_states, timestep=modulation)
+            if k == self.tap - 1:
+                tapped = hidden
+        scale, shift = self.last(nn.functional.silu(embedded))[:, None].chunk(2, dim=-1)
         hidden = self.norm(hidden) * (1 + scale) + shift
-        said = unpatched(self.leave(hidden), state.latent, self.config.patch)
-        said = said + self.cells.draw(hidden, state.seen, state.embedded)
-        power = _power(state.level)
-        return (2 * state.level - 1) / power * state.latent - power.rsqrt() * said
+        said = unpatched(self.leave(hidden), latent, patch) + self.cells.draw(hidden, seen, embedded)
+        velocity = (2 * level - 1) / power * latent - power.rsqrt() * said
+        return velocity, rearrange(tapped, "b (f h w) c -> b f h w c", f=frames, h=rows)
 
     def _places(self, rows: int, columns: int, like: torch.Tensor) -> torch.Tensor:
         """[rows * columns, width] sines of the place in a frame."""
