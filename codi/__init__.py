@@ -22,7 +22,7 @@ _PUBLIC = {
 }
 _COMPONENTS = {
     "PatchAutoencoder": "codi.networks.patch_autoencoder",
-    "EnvironmentEncoder": "codi.bridge",
+    "EnvironmentEncoder": "codi.environment",
     "Bridge": "codi.bridge",
 }
 # Backbones other than the shipped one declare their classes here, without importing torch.

@@ -1,9 +1,7 @@
-"""Environment encoders and bridges: how one modality's denoising reads the others'.
+"""Bridges: how one modality's denoising reads what the environment encoders of the others show.
 
-    environment encoder : features of a frozen denoiser's bridge-off pass, its latent, its level -> environment tokens
-    bridge              : zero-initialised cross-attention inside another denoiser that reads those tokens
-
-Both are linear in the number of modalities: one of each per modality, all into one bridge space.
+A reader has two zero-initialised paths. Attention finds what a position needs anywhere among the partners' tokens; what
+the partners show at its own moment is added beside it, without having to be found.
 """
 
 from __future__ import annotations
@@ -14,7 +12,6 @@ from dataclasses import dataclass
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.embeddings import get_timestep_embedding
 from diffusers.models.modeling_utils import ModelMixin
 from einops import rearrange, repeat
 from torch import nn
@@ -22,47 +19,11 @@ from torch.nn import functional
 
 from codi.attention import attend
 from codi.components import component
+from codi.environment import BRIDGE_WIDTH
 from codi.types import Tokens
 
-BRIDGE_WIDTH = 192
-
-
-@component
-class EnvironmentEncoder(ModelMixin, ConfigMixin):
-    """What a modality shows the others: one token per stretch of its timeline.
-
-    Args:
-        in_channels: channels of the feature tap and the latent together.
-        slots: tokens that share a time (places in a frame, words); each gets an embedding of its own.
-        width: channels of the bridge space.
-    """
-
-    reads_latent = False
-
-    @register_to_config
-    def __init__(self, in_channels: int, slots: int = 1, width: int = BRIDGE_WIDTH) -> None:
-        super().__init__()
-        self.enter = nn.Sequential(nn.LayerNorm(in_channels), nn.Linear(in_channels, width))
-        self.slot = nn.Parameter(torch.randn(slots, width) * 0.02)
-        self.level = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, 2 * width))
-        self.body = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
-        self.leave = nn.LayerNorm(width)
-
-    def forward(self, features: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
-        """Tokens of the bridge space.
-
-        Args:
-            features: [batch, positions, in_channels]; positions run over time first, then over slots.
-            level: [batch] noise levels from 0 (clean) to 1 (noise).
-
-        Returns:
-            [batch, positions, width].
-        """
-        tokens = self.enter(features)
-        tokens = tokens + repeat(self.slot, "s c -> (t s) c", t=tokens.shape[1] // self.slot.shape[0])
-        embedded = self.level(get_timestep_embedding(1000 * level, self.config.width).to(tokens.dtype))
-        scale, shift = embedded[:, None].chunk(2, dim=-1)
-        return self.leave(tokens + self.body(tokens * (1 + scale) + shift))
+SPREAD, REACH = 1 / 16, 1 / 4
+"""Seconds: how far what is added is taken from about a moment, and beyond which it fades to nothing."""
 
 
 def rotate(heads: torch.Tensor, times: torch.Tensor) -> torch.Tensor:
@@ -94,22 +55,34 @@ class KeysValues:
     Attributes:
         keys, values: [batch, heads, positions + 1, channels]; the last position is the sink.
         bias: [batch, positions + 1] logarithm of weights, or None.
+        added: [batch, positions, width] what is added at the tokens' moments.
+        times: [positions] seconds, NaN where a token has no time.
+        parts: positions of each partner.
     """
 
     keys: torch.Tensor
     values: torch.Tensor
     bias: torch.Tensor | None
+    added: torch.Tensor
+    times: torch.Tensor
+    parts: tuple[int, ...]
 
 
 class Reader(nn.Module):
-    """The query and the zero-initialised output of one site."""
+    """The query and the zero-initialised outputs of one site.
 
-    def __init__(self, channels: int, inner: int) -> None:
+    Args:
+        channels: of the site; inner: of the attention; width: of the bridge space.
+    """
+
+    def __init__(self, channels: int, inner: int, width: int) -> None:
         super().__init__()
         self.to_query = nn.Sequential(nn.LayerNorm(channels), nn.Linear(channels, inner))
         self.to_out = nn.Linear(inner, channels)
         nn.init.zeros_(self.to_out.weight)
         nn.init.zeros_(self.to_out.bias)
+        self.to_add = nn.Linear(width, channels, bias=False)
+        nn.init.zeros_(self.to_add.weight)
 
 
 @component
@@ -118,6 +91,9 @@ class Bridge(ModelMixin, ConfigMixin):
 
     Keys and values are projected once for all sites. A sink token of zero value shares the softmax, so that a reader
     can turn away from every partner.
+
+    What is added at the same moment follows cross-modal conditioning as positional encoding (Ishii et al. 2024, section
+    III-C), with seconds for indices, so that rates may differ, and a sum over partners.
 
     Args:
         sites: channels of each site, by the name of the attention module it stands at.
@@ -133,8 +109,9 @@ class Bridge(ModelMixin, ConfigMixin):
         inner = heads * head_channels
         self.to_keys_values = nn.Linear(width, 2 * inner)
         self.sink = nn.Parameter(torch.zeros(heads, head_channels))
+        self.to_added = nn.Sequential(nn.Linear(width, width), nn.SiLU())
         # Module names may not hold dots.
-        self.readers = nn.ModuleDict({name.replace(".", "/"): Reader(c, inner) for name, c in sites.items()})
+        self.readers = nn.ModuleDict({name.replace(".", "/"): Reader(c, inner, width) for name, c in sites.items()})
 
     def prepare(self, tokens: Tokens) -> KeysValues:
         """Project the partners' tokens [batch, positions, width] for all sites."""
@@ -145,7 +122,14 @@ class Bridge(ModelMixin, ConfigMixin):
         keys = rotate(keys, tokens.times)
         sink = repeat(self.sink, "h c -> b h 1 c", b=keys.shape[0])
         bias = None if tokens.bias is None else functional.pad(tokens.bias, (0, 1))
-        return KeysValues(torch.cat([keys, sink], 2), torch.cat([values, torch.zeros_like(sink)], 2), bias)
+        return KeysValues(
+            torch.cat([keys, sink], 2),
+            torch.cat([values, torch.zeros_like(sink)], 2),
+            bias,
+            self.to_added(tokens.states),
+            tokens.times,
+            tokens.parts or (len(tokens.times),),
+        )
 
     def read(self, site: str, hidden: torch.Tensor, times: torch.Tensor, tokens: KeysValues) -> torch.Tensor:
         """What a site adds to its denoiser.
@@ -159,16 +143,47 @@ class Bridge(ModelMixin, ConfigMixin):
         Returns:
             [batch, positions, channels]; zero at initialisation.
         """
+        mask = None if tokens.bias is None else tokens.bias[:, None, None]
+        mixed = attend(self.query(site, hidden, times), tokens.keys, tokens.values, mask)
+        near = nearness(times, tokens.times, tokens.parts).to(tokens.added.dtype)
+        reader = self._reader(site)
+        return reader.to_out(rearrange(mixed, "b h n c -> b n (h c)")) + reader.to_add(near @ tokens.added)
+
+    def query(self, site: str, hidden: torch.Tensor, times: torch.Tensor) -> torch.Tensor:
+        """What a site asks with, [batch, heads, positions, channels], its clock in it; arguments as of `read`."""
+        query = self._reader(site).to_query(hidden)
+        return rotate(rearrange(query, "b n (h c) -> b h n c", h=self.config.heads), times)
+
+    def _reader(self, site: str) -> Reader:
         reader = self.readers[site.replace(".", "/")]
         assert isinstance(reader, Reader)
-        query = rotate(rearrange(reader.to_query(hidden), "b n (h c) -> b h n c", h=self.config.heads), times)
-        mask = None if tokens.bias is None else tokens.bias[:, None, None]
-        mixed = attend(query, tokens.keys, tokens.values, mask)
-        return reader.to_out(rearrange(mixed, "b h n c -> b n (h c)"))
+        return reader
 
     def has(self, site: str) -> bool:
         """Whether a reader stands at this attention module."""
         return site.replace(".", "/") in self.readers
+
+
+def nearness(queries: torch.Tensor, times: torch.Tensor, parts: tuple[int, ...]) -> torch.Tensor:
+    """How far each token counts at each position's moment: per partner, weights of sum 1, less beyond REACH.
+
+    What has no time is there at every moment.
+
+    Args:
+        queries: [positions] seconds, NaN where global.
+        times: [tokens] seconds, NaN where global.
+        parts: tokens of each partner, in their order.
+
+    Returns:
+        [positions, tokens].
+    """
+    shares = []
+    for moments in times.split(list(parts)):
+        gap = (queries[:, None] - moments).nan_to_num(0.0)
+        beyond = gap.new_full((len(gap), 1), REACH)
+        energy = -(torch.cat([gap, beyond], 1) / SPREAD).square() / 2
+        shares.append(energy.softmax(1)[:, :-1])
+    return torch.cat(shares, 1)
 
 
 def gather(parts: Mapping[str, Tokens]) -> Tokens | None:
@@ -180,4 +195,5 @@ def gather(parts: Mapping[str, Tokens]) -> Tokens | None:
     if any(t.bias is not None for t in tokens):
         bias = torch.cat([t.states.new_zeros(t.states.shape[:2]) if t.bias is None else t.bias for t in tokens], dim=1)
     times = torch.cat([t.times for t in tokens if t.times is not None])
-    return Tokens(torch.cat([t.states for t in tokens], dim=1), times, bias)
+    lengths = tuple(t.states.shape[1] for t in tokens)
+    return Tokens(torch.cat([t.states for t in tokens], dim=1), times, bias, lengths)

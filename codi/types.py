@@ -99,11 +99,13 @@ class Tokens:
         states: [batch, tokens, channels].
         times: [tokens] seconds in float64; NaN marks a global token, one without a time.
         bias: [batch, tokens] added to the attention logits (the logarithm of a weight); None is zero.
+        parts: where the tokens are several partners', how many are whose; None where they are one's.
     """
 
     states: torch.Tensor
     times: torch.Tensor | None = None
     bias: torch.Tensor | None = None
+    parts: tuple[int, ...] | None = None
 
 
 class Denoised:

@@ -12,6 +12,7 @@ from torch import nn
 
 from codi.ablations.components import (
     GRIDS,
+    AttentionBridge,
     Bare,
     DiscriminatedDenoiser,
     Discriminator,
@@ -21,7 +22,8 @@ from codi.ablations.components import (
     PositionBridge,
     TimelessBridge,
 )
-from codi.bridge import Bridge, EnvironmentEncoder
+from codi.bridge import Bridge
+from codi.environment import EnvironmentEncoder
 from codi.guidance import Guidance
 from codi.modalities.video.denoiser import feature_channels
 from codi.modality import Engine
@@ -155,7 +157,8 @@ def _discriminator(arm: Arm, bases: Mapping[str, Any]) -> Joined:
 
 
 JOINS: Final[dict[str, Callable[[Arm, Mapping[str, Any]], Joined]]] = {
-    "attention": _read(Bridge),
+    "both": _read(Bridge),
+    "attention": _read(AttentionBridge),
     "no clock": _read(TimelessBridge),
     "index clock": _index,
     "added": _read(PositionBridge),

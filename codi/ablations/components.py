@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import torch
@@ -12,7 +12,8 @@ from einops import rearrange, reduce, repeat
 from torch import nn
 from torch.nn import functional
 
-from codi.bridge import BRIDGE_WIDTH, Bridge, EnvironmentEncoder, KeysValues
+from codi.bridge import Bridge, KeysValues
+from codi.environment import BRIDGE_WIDTH, EnvironmentEncoder
 from codi.modality import Denoiser
 from codi.types import Denoised, Tokens
 
@@ -82,13 +83,31 @@ class LatentEnvironment(nn.Module):
         return self.body(tokens + rearrange(near, "(b s) c t -> b (t s) c", s=slots))  # type: ignore[no-any-return]
 
 
-class TimelessBridge(Bridge):
-    """A bridge without a clock."""
+class AttentionBridge(Bridge):
+    """A bridge that adds nothing at the same moment: attention alone finds what it needs."""
+
+    def __init__(self, sites: Mapping[str, int]) -> None:
+        super().__init__(sites)
+        self.to_added = nn.Identity()  # type: ignore[assignment]
+        for reader in self.readers.values():
+            reader.to_add = Nothing()
+
+
+class Nothing(nn.Module):
+    """Adds nothing."""
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Zero."""
+        return hidden.new_zeros(())
+
+
+class TimelessBridge(AttentionBridge):
+    """The same without a clock."""
 
     def prepare(self, tokens: Tokens) -> KeysValues:
         """See Bridge."""
         assert tokens.times is not None
-        return super().prepare(Tokens(tokens.states, torch.full_like(tokens.times, torch.nan), tokens.bias))
+        return super().prepare(replace(tokens, times=torch.full_like(tokens.times, torch.nan)))
 
     def read(self, site: str, hidden: torch.Tensor, times: torch.Tensor, tokens: KeysValues) -> torch.Tensor:
         """See Bridge."""
@@ -108,7 +127,7 @@ class IndexBridge(Bridge):
         """See Bridge."""
         assert tokens.times is not None
         times = numbered(tokens.times) if self.frames == "tokens" else tokens.times
-        return super().prepare(Tokens(tokens.states, times, tokens.bias))
+        return super().prepare(replace(tokens, times=times))
 
     def read(self, site: str, hidden: torch.Tensor, times: torch.Tensor, tokens: KeysValues) -> torch.Tensor:
         """See Bridge."""

@@ -106,8 +106,8 @@ def beside(
         rows = rng.integers(0, scenes.count, batch)
         clean: Latents = {name: (z, clocks[name]) for name, z in scenes.latents(rows).items()}
         prompt, _ = prompts.draw(scenes.facts[rows], rng)
-        made = joint_pass(engines, clean, prompt, draw_pair(rng, batch, arm), guidance=guidance)
-        return {"loss": torch.stack([estimate.error for estimate in made.values()]).sum()}
+        joint = joint_pass(engines, clean, prompt, draw_pair(rng, batch, arm), guidance=guidance)
+        return {"loss": torch.stack([estimate.error for estimate in joint.made.values()]).sum()}
 
     return loss
 

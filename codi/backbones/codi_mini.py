@@ -12,7 +12,8 @@ from diffusers import FlowMatchEulerDiscreteScheduler, UNet2DConditionModel
 from torch import nn
 from transformers import BertConfig, BertModel, BertTokenizerFast
 
-from codi.bridge import Bridge, EnvironmentEncoder
+from codi.bridge import Bridge
+from codi.environment import EnvironmentEncoder
 from codi.manifest import write_manifest
 from codi.modalities.audio import denoiser as audio
 from codi.modalities.audio.prompt import AudioPromptEncoder
@@ -48,11 +49,12 @@ def coupling(
     clip_transformer: ClipTransformer,
 ) -> dict[str, nn.Module]:
     """Untrained environment encoders and bridges for codi-mini's denoisers; they start at zero and change nothing."""
-    picture, sound = 16 * _tapped(image_unet), 4 * _tapped(audio_unet)
+    cell, sound = _tapped(image_unet), 4 * _tapped(audio_unet)
+    clip, clip_cell = video.feature_channels(clip_transformer), clip_transformer.config.channels
     words = transformer.config.width + transformer.config.channels
     return {
-        "image_environment_encoder": EnvironmentEncoder(picture, image.SLOTS),
-        "video_environment_encoder": EnvironmentEncoder(video.feature_channels(clip_transformer), video.SLOTS),
+        "image_environment_encoder": EnvironmentEncoder(16 * cell, image.SLOTS, cell_channels=cell),
+        "video_environment_encoder": EnvironmentEncoder(clip, video.SLOTS, cell_channels=clip_cell),
         "audio_environment_encoder": EnvironmentEncoder(sound, audio.SLOTS),
         "text_environment_encoder": EnvironmentEncoder(words, text.LATENT_TOKENS),
         "image_bridge": Bridge(bridge_sites(image_unet)),
@@ -121,11 +123,15 @@ def debug_bundle(folder: Path, seed: int = 0) -> Path:
     return folder
 
 
+STIRRED = ("attn2.to_v.weight", "to_out.weight", "to_add.weight", "multihead_attn.out_proj.weight", "leave.weight")
+"""Ends of the names of weights that let prompts and partners in."""
+
+
 def _stir(*models: nn.Module) -> None:
     """Make prompts and partners matter to random weights: at their usual initialisation they hardly do."""
     for model in models:
         for name, parameter in model.named_parameters():
-            if name.endswith(("attn2.to_v.weight", "to_out.weight", "multihead_attn.out_proj.weight", "leave.weight")):
+            if name.endswith(STIRRED):
                 nn.init.normal_(parameter, std=0.3)
 
 

@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from einops import rearrange
 
-from codi.bridge import Bridge, KeysValues, Reader, rotate
+from codi.bridge import Bridge, KeysValues
 from codi.types import Tokens
 
 
@@ -72,9 +71,7 @@ def watch(bridge: Any, bins: int = 16, duration: float = 2.0) -> Iterator[Watche
 
     @torch.no_grad()
     def watched(site: str, hidden: torch.Tensor, times: torch.Tensor, tokens: KeysValues) -> torch.Tensor:
-        reader = bridge.readers[site.replace(".", "/")]
-        assert isinstance(reader, Reader)
-        query = rotate(rearrange(reader.to_query(hidden), "b n (h c) -> b h n c", h=bridge.config.heads), times)
+        query = bridge.query(site, hidden, times)
         logits = query @ tokens.keys.transpose(-1, -2) * query.shape[-1] ** -0.5
         seen.add(logits.softmax(-1).mean((0, 1)), times)
         return read(site, hidden, times, tokens)

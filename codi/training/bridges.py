@@ -29,6 +29,7 @@ from codi.training import latents
 from codi.training.critic import CRITICS, ClipAndFrames, load_critic
 from codi.training.denoisers import draw_levels, known, noised
 from codi.training.loop import FitConfig, Losses, fit, runs_folder
+from codi.training.telling import ToldFacts
 from codi.training.text_autoencoder import full_caption_bank
 from codi.types import ClipSpec, Tokens
 
@@ -55,12 +56,18 @@ def frozen_bases(folder: Path | None = None) -> dict[str, Any]:
 
 
 def begin(modules: nn.ModuleDict, bundle: Path, fresh: Collection[str] = ()) -> None:
-    """Load a bundle's bridges, but those that begin afresh; `modules` is changed."""
+    """Load a bundle's bridges, but those that begin afresh; `modules` is changed.
+
+    Parts that a bundle from before does not have stay as they are: they begin at zero and change nothing.
+    """
     for name, module in modules.items():
         if name in fresh:
             continue
         (file,) = (bundle / name).glob("*.safetensors")
-        module.load_state_dict({key: value.float() for key, value in load_file(file).items()})
+        loaded = {key: value.float() for key, value in load_file(file).items()}
+        unknown = module.load_state_dict(loaded, strict=False).unexpected_keys
+        if unknown:
+            raise ValueError(f"{file}: unknown weights {unknown}")
 
 
 class Clips:
@@ -135,6 +142,7 @@ def train(settings: DictConfig) -> None:
     prompts, shift = latents.Prompts(), float(settings.shift)
     sets, odds = zip(*((names.split("+"), share) for names, share in settings.sets.items()), strict=True)
 
+    told = ToldFacts()
     critics = {name: load_critic(name) for name in CRITICS} if settings.critic else {}
     if critics:
         critics["video"] = ClipAndFrames(critics["video"], critics["image"])
@@ -145,8 +153,8 @@ def train(settings: DictConfig) -> None:
         facts, events = clips.facts[rows], clips.events[rows]
         prompt, _ = prompts.draw(facts, rng)
         levels = draw_pair_levels(names, batch, shift, rng, float(settings.clean), settings.given)
-        made = joint_pass(engines, clean, prompt, levels)
-        sure = certainty(levels, float(settings.known))
+        joint = joint_pass(engines, clean, prompt, levels)
+        made, sure = joint.made, certainty(levels, float(settings.known))
         wrong = [
             (sure[name] * critics[name].error(estimate.estimate, facts, events)).mean()
             for name, estimate in made.items()
@@ -154,13 +162,20 @@ def train(settings: DictConfig) -> None:
         ]
         error = torch.stack([estimate.error for estimate in made.values()]).sum()
         missed = torch.stack(wrong).sum() if wrong else torch.zeros(())
-        return {"loss": error + settings.critic * missed, "error": error, "wrong": missed}
+        untold = [
+            (known(levels[name], float(settings.known)) * told(name, tokens.states, facts)).mean()
+            for name, tokens in joint.shown.items()
+        ]
+        kept = torch.stack(untold).mean()
+        total = error + settings.critic * missed + settings.told * kept
+        return {"loss": total, "error": error, "wrong": missed, "untold": kept}
 
     @torch.no_grad()
     def validate() -> dict[str, float]:
         return validation(engines, clips, prompts)
 
-    folder = fit("bridges", modules, loss, FitConfig(**settings.fit), validate)
+    learning = nn.ModuleDict({**modules, "told": told})
+    folder = fit("bridges", learning, loss, FitConfig(**settings.fit), validate)
     for name, module in modules.items():
         module.save_pretrained(folder / "final" / name)  # type: ignore[operator]
 
@@ -169,6 +184,19 @@ def certainty(levels: Mapping[str, torch.Tensor], highest: float) -> dict[str, t
     """By modality, [batch] how far it can know what happens: wholly where a partner is clean, else as its own noise."""
     clean = {name for name, level in levels.items() if not level.any()}
     return {name: torch.ones_like(level) if clean - {name} else known(level, highest) for name, level in levels.items()}
+
+
+@dataclass(frozen=True)
+class Joint:
+    """One pass of several modalities.
+
+    Attributes:
+        made: of each that is not clean.
+        shown: environment tokens of each that has an encoder.
+    """
+
+    made: dict[str, Made]
+    shown: dict[str, Tokens]
 
 
 @dataclass(frozen=True)
@@ -191,10 +219,10 @@ def joint_pass(
     levels: Mapping[str, torch.Tensor],
     bridged: bool = True,
     guidance: Guidance = OTHERS,
-) -> dict[str, Made]:
+) -> Joint:
     """One pass of each modality that is not clean, each reading all the others, or whom `guidance` lets it see."""
     noisy = {name: noised(latent, levels[name]) for name, (latent, _) in clean.items()}
-    shown: dict[str, Tokens | None] = {}
+    shown: dict[str, Tokens] = {}
     for name, (latent, _) in noisy.items():
         environment = engines[name].environment
         if environment is not None:
@@ -204,14 +232,14 @@ def joint_pass(
                 else _features(engines[name], clean[name][1], latent, prompt, levels[name])
             )
             shown[name] = Tokens(environment(seen, levels[name]), engines[name].token_times(clean[name][1]))
-    made = {}
+    made: dict[str, Made] = {}
     for name, (latent, target) in noisy.items():
         if (levels[name] > 0).any():
             partners = gather(guidance.seen(name, shown)) if bridged else None
             velocity = engines[name].denoiser(latent, levels[name], prompt, clean[name][1], partners).sample
             level = levels[name].view(-1, *([1] * (latent.ndim - 1)))
             made[name] = Made((velocity - target).square().mean(), latent - level * velocity)
-    return made
+    return Joint(made, shown)
 
 
 @torch.no_grad()
@@ -240,7 +268,7 @@ def validation(engines: Mapping[str, Engine], clips: Clips, prompts: latents.Pro
             clean, picked = clips.draw(pair, rng, 16)
             prompt, _ = prompts.draw(clips.facts[picked], rng)
             at = {name: torch.full((16,), level) for name, level in zip(pair, levels, strict=True)}
-            for name, made in joint_pass(pair, clean, prompt, at, bridged).items():
+            for name, made in joint_pass(pair, clean, prompt, at, bridged).made.items():
                 rows.setdefault(name, []).append(float(made.error))
         figures |= {f"{name} {label}": on / off for name, (on, off) in rows.items()}
     return figures

@@ -10,7 +10,8 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from codi.backbones.codi_mini import save_bundle, schedulers
-from codi.bridge import Bridge, EnvironmentEncoder
+from codi.bridge import Bridge
+from codi.environment import EnvironmentEncoder
 from codi.modalities.audio.prompt import AudioPromptEncoder
 from codi.modalities.audio.vocoder import Vocoder
 from codi.modalities.image.prompt import ImagePromptEncoder

@@ -52,11 +52,12 @@ class Critic(nn.Module, ABC):
         """Share read right, by factor."""
 
 
-def _heads(width: int, factors: Iterable[str]) -> nn.ModuleDict:
+def heads_of(width: int, factors: Iterable[str]) -> nn.ModuleDict:
+    """One linear reading per factor."""
     return nn.ModuleDict({name: nn.Linear(width, len(FACTORS[name])) for name in factors})
 
 
-def _mean_error(logits: dict[str, torch.Tensor], facts: torch.Tensor) -> torch.Tensor:
+def mean_error(logits: dict[str, torch.Tensor], facts: torch.Tensor) -> torch.Tensor:
     """[batch] cross-entropy, the mean over factors; one that does not apply counts 0."""
     rows = [
         functional.cross_entropy(row, facts[:, _column(name)], reduction="none", label_smoothing=0.05, ignore_index=-1)
@@ -84,7 +85,7 @@ class PictureCritic(Critic):
             *(nn.Conv2d(width, width, 3, padding=1), nn.SiLU(), nn.Conv2d(width, 2 * width, 3, stride=2, padding=1)),
             nn.SiLU(),
         )
-        self.heads = _heads(4 * width, SHOWN["image"])
+        self.heads = heads_of(4 * width, SHOWN["image"])
 
     def forward(self, latent: torch.Tensor) -> dict[str, torch.Tensor]:
         """Logits by factor."""
@@ -94,7 +95,7 @@ class PictureCritic(Critic):
 
     def missed(self, read: Any, facts: torch.Tensor, events: torch.Tensor | None) -> torch.Tensor:
         """See the class; events do not show in one picture."""
-        return _mean_error(read, facts)
+        return mean_error(read, facts)
 
     def accuracy(self, latent: torch.Tensor, facts: torch.Tensor, events: torch.Tensor) -> dict[str, float]:
         """See the class."""
@@ -114,7 +115,7 @@ class EventCritic(Critic):
         self.frame = frame
         self.time = nn.ModuleList(nn.Conv1d(width, width, 3, padding=d, dilation=d) for d in (1, 2, 4))
         self.event = nn.Conv1d(width, 1, 3, padding=1)
-        self.heads = _heads(2 * width, factors)
+        self.heads = heads_of(2 * width, factors)
 
     def forward(self, latent: torch.Tensor) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         """Logits by factor, and of an event in each frame [batch, frames]."""
@@ -128,9 +129,9 @@ class EventCritic(Critic):
         """See the class."""
         logits, heat = read
         if events is None:
-            return _mean_error(logits, facts)
+            return mean_error(logits, facts)
         missed = functional.binary_cross_entropy_with_logits(heat, events, reduction="none").mean(1)
-        return _mean_error(logits, facts) + missed
+        return mean_error(logits, facts) + missed
 
     def accuracy(self, latent: torch.Tensor, facts: torch.Tensor, events: torch.Tensor) -> dict[str, float]:
         """See the class; of events, the share of frames."""

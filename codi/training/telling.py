@@ -1,7 +1,8 @@
-"""What a video denoiser's hidden states must tell while it learns: where the object is, and when something happens.
+"""What hidden states must tell while they are learnt; the heads that ask are thrown away afterwards.
 
 Features that name what matters teach a diffusion transformer far faster than its own error does (REPA, Yu et al. 2024,
-section 3). These are also what the partners will read. The heads are thrown away afterwards.
+section 3). A video denoiser's name where the object is and when something happens, environment tokens what there is to
+see: partners read both.
 """
 
 from __future__ import annotations
@@ -10,6 +11,10 @@ import torch
 from einops import rearrange
 from torch import nn
 from torch.nn import functional
+
+from codi.environment import BRIDGE_WIDTH
+from codi.training.critic import heads_of, mean_error
+from codi.worlds.sounding_shapes.factors import SHOWN
 
 
 class Told(nn.Module):
@@ -40,3 +45,18 @@ class Told(nn.Module):
         heat = self.when(rearrange(hidden, "b (f s) c -> b f (s c)", s=4))[..., 0]
         missed = functional.binary_cross_entropy_with_logits
         return missed(self.where(hidden).float(), held) + missed(heat.float(), events)
+
+
+class ToldFacts(nn.Module):
+    """Heads on the environment tokens of each modality, for the factors that it can show."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heads = nn.ModuleDict({name: heads_of(BRIDGE_WIDTH, factors) for name, factors in SHOWN.items()})
+
+    def forward(self, name: str, tokens: torch.Tensor, facts: torch.Tensor) -> torch.Tensor:
+        """[batch] what tokens [batch, tokens, width] of a modality do not tell of facts [batch, factors]."""
+        pooled = tokens.mean(1)
+        heads = self.heads[name]
+        assert isinstance(heads, nn.ModuleDict)
+        return mean_error({factor: head(pooled) for factor, head in heads.items()}, facts)

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from codi.backbones.codi_mini import coupling
-from codi.bridge import Bridge, gather, rotate
+from codi.bridge import REACH, Bridge, gather, nearness, rotate
+from codi.environment import EnvironmentEncoder
 from codi.modalities.audio.denoiser import audio_unet
 from codi.modalities.image.denoiser import image_unet
 from codi.modalities.text.denoiser import TextTransformer
@@ -39,15 +40,16 @@ def passes(engine, partners: Tokens | None) -> torch.Tensor:
     return engine.denoiser(latent, torch.tensor([0.9, 0.2]), prompt, engine.clock(clip), partners).sample
 
 
+@pytest.mark.parametrize("path", ["to_out", "to_add"])
 @pytest.mark.parametrize("name", list(registry()))
-def test_a_fresh_bridge_changes_nothing_and_a_trained_one_does(parts, name):
+def test_a_fresh_bridge_changes_nothing_and_either_path_of_a_trained_one_does(parts, name, path):
     engine = registry()[name].engine()(parts)
     tokens = Tokens(torch.randn(2, 5, 192), torch.tensor([0.1, 0.5, 1.0, 1.5, torch.nan], dtype=torch.float64))
     with torch.no_grad():
         alone, bridged = passes(engine, None), passes(engine, tokens)
         assert torch.equal(alone, bridged)
         for reader in parts[f"{name}_bridge"].readers.values():
-            torch.nn.init.normal_(reader.to_out.weight)
+            torch.nn.init.normal_(getattr(reader, path).weight)
         assert not torch.allclose(alone, passes(engine, tokens), atol=1e-4)
 
 
@@ -97,4 +99,44 @@ def test_partners_are_one_sequence_with_their_times():
     assert together is not None and together.times is not None
     assert together.states.shape == (1, 5, 4)
     assert together.times.tolist() == [0, 1, 0, 1, 2]
+    assert together.parts == (2, 3)
     assert gather({}) is None
+
+
+def seconds(*values: float) -> torch.Tensor:
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def test_what_is_added_is_of_the_same_moment_whatever_the_partners_rate():
+    for rate in (6, 8, 12):
+        moments = (torch.arange(2 * rate, dtype=torch.float64) + 0.5) / rate
+        near = nearness(seconds(0.7, 1.3), moments, (len(moments),))
+        assert torch.allclose(near.sum(1), torch.ones(2, dtype=torch.float64), atol=1e-3)
+        assert torch.allclose(near @ moments, seconds(0.7, 1.3), atol=0.02)
+
+
+def test_what_is_added_of_one_partner_does_not_depend_on_the_others():
+    one, other = seconds(0.1, 0.3), seconds(0.2, torch.nan, 0.25)
+    alone = nearness(seconds(0.2, torch.nan), one, (2,))
+    both = nearness(seconds(0.2, torch.nan), torch.cat([one, other]), (2, 3))
+    assert torch.equal(both[:, :2], alone)
+
+
+def test_what_has_no_time_is_at_every_moment_and_a_picture_at_an_instant_there_alone():
+    near = nearness(seconds(0.5, 0.5 + 2 * REACH, torch.nan), seconds(torch.nan, 0.5), (1, 1))
+    assert torch.allclose(near[:, 0], torch.ones(3, dtype=torch.float64), atol=1e-3)
+    assert near[:, 1].round(decimals=3).tolist() == [1, 0, 1]
+
+
+def test_eyes_see_across_the_quarters_of_a_picture_and_never_across_pictures():
+    torch.manual_seed(0)
+    encoder = EnvironmentEncoder(5 + 3 * 16, slots=4, cell_channels=3)
+    assert encoder.eyes is not None
+    torch.nn.init.normal_(encoder.eyes.leave.weight)
+    features = torch.randn(2, 8, 5 + 3 * 16)  # two pictures of four quarters
+    moved = features.clone()
+    moved[:, 0, -1] += 1
+    with torch.no_grad():
+        level = torch.full((2,), 0.5)
+        changed = (encoder(moved, level) - encoder(features, level)).abs().amax(-1)
+    assert (changed[:, :4] > 1e-4).all() and not changed[:, 4:].any()

@@ -29,7 +29,7 @@ def _made(engines, levels, bridged=True):
     torch.manual_seed(0)
     clip = ClipSpec()
     clean = {name: (torch.randn(2, *engine.latent_shape(clip)), engine.clock(clip)) for name, engine in engines.items()}
-    return joint_pass(engines, clean, Tokens(torch.zeros(2, 8, 256)), levels, bridged)
+    return joint_pass(engines, clean, Tokens(torch.zeros(2, 8, 256)), levels, bridged).made
 
 
 def test_only_readers_and_environment_encoders_learn(engines):
