@@ -9,7 +9,8 @@ crosses the bridge.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 from codi.types import Tokens
 
@@ -37,12 +38,19 @@ class Guidance:
         prompt: w_prompt; 1 follows the prompt without guidance, 0 ignores it.
         bridge: w_bridge; 0 switches the bridges off.
         start, end: shares of the steps at which the bridges begin and cease to act, as a ControlNet's in diffusers.
+        prompt_end: share of the steps after which the prompt is followed without guidance, which takes a pass fewer
+            (guidance in a limited interval, Kynkaanniemi et al. 2024).
     """
 
     prompt: float = 3.0
     bridge: float = 2.0
     start: float = 0.0
     end: float = 1.0
+    prompt_end: float = 1.0
+
+    def at(self, share: float) -> Self:
+        """The scales after that share of the steps."""
+        return self if share < self.prompt_end else replace(self, prompt=min(self.prompt, 1.0))
 
     def acts(self, share: float) -> bool:
         """Whether the bridge is read after that share of the steps."""

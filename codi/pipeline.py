@@ -192,6 +192,7 @@ class CoDiPipeline(DiffusionPipeline):
         bridge_scale: float | Mapping[str, float] | None = None,
         bridge_start: float = 0.0,
         bridge_end: float = 1.0,
+        guidance_end: float = 1.0,
         negative_prompt: Media = None,
         weights: Mapping[str, float] | None = None,
         num_outputs_per_prompt: int = 1,
@@ -218,6 +219,7 @@ class CoDiPipeline(DiffusionPipeline):
             guidance_scale: w_prompt, of all outputs or by modality; 1 is no guidance.
             bridge_scale: w_bridge; 0 generates the outputs independently.
             bridge_start, bridge_end: shares of the steps between which the bridges act, 0 to 1; fewer cost less.
+            guidance_end: share of the steps after which the prompt is followed without guidance, which costs less.
             negative_prompt: a text, or media by modality, in the place of the null prompt.
             weights: of inputs and givens by modality, at least 0, 1 where not named.
             num_outputs_per_prompt: samples, at least 1.
@@ -243,6 +245,7 @@ class CoDiPipeline(DiffusionPipeline):
             guidance_scale=guidance_scale,
             bridge_scale=bridge_scale,
             bridge_span=(bridge_start, bridge_end),
+            guidance_end=guidance_end,
             negative=negative_prompt,
             weights=weights,
             samples=num_outputs_per_prompt,

@@ -74,6 +74,7 @@ class Call:
             "bridge_scale": {name: scale.bridge for name, scale in self.guidance.items()},
             "bridge_start": next(iter(self.guidance.values())).start,
             "bridge_end": next(iter(self.guidance.values())).end,
+            "guidance_end": next(iter(self.guidance.values())).prompt_end,
             "weights": dict(self.weights),
             "num_outputs_per_prompt": self.samples,
             "duration": self.clip.duration,
@@ -98,6 +99,7 @@ def resolve(  # noqa: PLR0913  the arguments of the call
     clip: ClipSpec,
     scheduler: str | None,
     bridge_span: tuple[float, float] = (0.0, 1.0),
+    guidance_end: float = 1.0,
     default: Guidance = DEFAULT_GUIDANCE,
 ) -> Call:
     """Check a call and fill in its defaults; `default` holds the scales that nobody named.
@@ -122,7 +124,7 @@ def resolve(  # noqa: PLR0913  the arguments of the call
             {name: _several(media) for name, media in sample.items()} for sample in spread["negative_prompt"]
         ),
         weights=_weights(weights or {}, {*prompts[0], *stands[0]}),
-        guidance=_guidance(wanted, guidance_scale, bridge_scale, _spanned(default, bridge_span)),
+        guidance=_guidance(wanted, guidance_scale, bridge_scale, _spanned(default, *bridge_span, guidance_end)),
         clip=clip,
         steps=_whole("num_inference_steps", DEFAULT_STEPS if steps is None else steps, 1),
         seed=_whole("seed", 0 if seed is None else seed, 0),
@@ -191,11 +193,11 @@ def _weights(weights: Mapping[str, float], named: Collection[str]) -> dict[str, 
     return {name: _number(f"weights {name}", weight) for name, weight in weights.items()}
 
 
-def _spanned(guidance: Guidance, span: tuple[float, float]) -> Guidance:
-    for name, value in zip(("bridge_start", "bridge_end"), span, strict=True):
+def _spanned(guidance: Guidance, start: float, end: float, prompt_end: float) -> Guidance:
+    for name, value in {"bridge_start": start, "bridge_end": end, "guidance_end": prompt_end}.items():
         if _number(name, value) > 1:
             raise InputError(f"{name} {value}", "is no share of the steps", "give a number from 0 to 1")
-    return dataclasses.replace(guidance, start=float(span[0]), end=float(span[1]))
+    return dataclasses.replace(guidance, start=float(start), end=float(end), prompt_end=float(prompt_end))
 
 
 def _guidance(

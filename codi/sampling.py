@@ -116,7 +116,7 @@ def denoise(
             shown |= {n: track.show(index) for n, track in tracks.items() if n in outputs or n not in shown}
         for name, track in outputs.items():
             partners = gather(guidance[name].seen(name, shown)) if name in acting else None
-            prediction = guided(track, index, partners, guidance[name])
+            prediction = guided(track, index, partners, guidance[name].at(index / steps))
             assert track.noise is not None
             latent = schedule.step(track.scheduler, prediction, index, track.latent, track.noise)
             track.latent = latent if track.held is None else track.held.laid(latent, track.scheduler, index + 1)

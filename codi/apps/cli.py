@@ -39,6 +39,7 @@ def generate(  # noqa: PLR0913  the options of the command
     bridge: Annotated[float | None, typer.Option(help="How strongly outputs steer each other; 0: not.")] = None,
     bridge_start: Annotated[float | None, typer.Option(help="Share of the steps after which they begin to.")] = None,
     bridge_end: Annotated[float | None, typer.Option(help="Share of the steps after which they cease to.")] = None,
+    guidance_end: Annotated[float | None, typer.Option(help="Share of the steps guided by the prompt.")] = None,
     num: Annotated[int, typer.Option(help="Results of each output.")] = 1,
     negative: Annotated[Many, typer.Option(help="What to keep away from, written as inputs are.")] = None,
     weights: Annotated[Many, typer.Option(help="Weights of inputs and givens: text=1,image=.5.")] = None,
@@ -56,7 +57,7 @@ def generate(  # noqa: PLR0913  the options of the command
     from codi.bundles import find_bundle
 
     numbers = _numbers(seed, steps, guidance, bridge, num, duration, fps, size)
-    numbers |= _shares(bridge_start=bridge_start, bridge_end=bridge_end)
+    numbers |= _shares(bridge_start=bridge_start, bridge_end=bridge_end, guidance_end=guidance_end)
     if dtype not in request.DTYPES:
         raise InputError(f"--dtype {dtype}", "is not a number format", f"choose among {', '.join(request.DTYPES)}")
     wanted = arguments.check_outputs(outputs or [], ())

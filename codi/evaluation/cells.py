@@ -94,9 +94,9 @@ def _read(batch: Sequence[Prompt], made: Mapping[str, list[Any]]) -> list[Sample
 
 
 def run_cell(engine: Engine, cell: Cell, count: int, seed: int, folder: Path) -> list[Sample]:
-    """Samples a cell, or loads it where it has been sampled before with the same count and seed."""
+    """Samples a cell, or loads it where the same engine sampled it before with the same count and seed."""
     path = folder / f"{cell.name}.json"
-    asked = {"cell": json.loads(json.dumps(asdict(cell))), "count": count, "seed": seed}
+    asked = {"cell": json.loads(json.dumps(asdict(cell))), "count": count, "seed": seed, "of": engine.identity}
     if path.exists() and json.loads(path.read_text())["asked"] == asked:
         return load_samples(path)
     start = time.process_time()

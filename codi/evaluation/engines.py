@@ -18,7 +18,17 @@ Batch = Mapping[str, Sequence[Any]]
 
 
 class Engine(Protocol):
-    """Makes a batch of samples."""
+    """Makes a batch of samples.
+
+    Attributes:
+        identity: changes where weights or settings do, so that samples of the one do not pass for the other's; "" where
+            nobody knows.
+    """
+
+    @property
+    def identity(self) -> str:
+        """See the class."""
+        ...
 
     def __call__(
         self, inputs: Batch, outputs: Sequence[str], seed: int, given: Batch | None = None, **options: Any
@@ -37,6 +47,7 @@ class PipelineEngine:
 
     pipeline: Any
     options: Mapping[str, Any] = field(default_factory=dict)
+    identity: str = ""
 
     def __call__(
         self, inputs: Batch, outputs: Sequence[str], seed: int, given: Batch | None = None, **options: Any
@@ -69,6 +80,8 @@ class Oracle:
 
     With bridges off each output is rendered from a scene of its own.
     """
+
+    identity: str = "oracle"
 
     def __call__(
         self, inputs: Batch, outputs: Sequence[str], seed: int, given: Batch | None = None, **options: Any
@@ -104,6 +117,7 @@ def load_engine(model: str, options: Mapping[str, Any]) -> Engine:
     """
     if model == "oracle":
         return Oracle()
+    from codi.bundles import bundle_hash, find_bundle
     from codi.pipeline import CoDiPipeline  # loads torch and diffusers
 
     try:
@@ -111,4 +125,4 @@ def load_engine(model: str, options: Mapping[str, Any]) -> Engine:
     except OSError as error:
         raise InputError("model", str(error), "give a bundle's folder, or 'oracle'") from error
     pipeline.set_progress_bar_config(disable=True)
-    return PipelineEngine(pipeline, options)
+    return PipelineEngine(pipeline, options, " ".join([bundle_hash(find_bundle(model)), *map(str, options.items())]))

@@ -128,7 +128,7 @@ def _cells(engine: Engine, plan: Plan, out: Path, on_step: Step) -> Summary:
 
 def _special(engine: Engine, plan: Plan, out: Path) -> dict[str, Any]:
     """A suite without cells, or what it wrote before with the same settings."""
-    asked, path = {"count": plan.count, "seed": plan.seed}, out / f"{plan.suite}.json"
+    asked, path = {"count": plan.count, "seed": plan.seed, "of": engine.identity}, out / f"{plan.suite}.json"
     stamp = out / plan.suite / "asked.json"
     if path.exists() and stamp.exists() and json.loads(stamp.read_text()) == asked:
         return dict(json.loads(path.read_text()))

@@ -55,7 +55,7 @@ def sets() -> list[Cell]:
 
 
 def schedule() -> list[Cell]:
-    """Clips with sound whose bridges act in a part of the steps alone: where they matter, and what can be saved."""
+    """Clips with sound whose bridges or guidance act in a part of the steps: where they matter, what can be saved."""
     on = Cell("", ("text",), TRACKS, naming="looks", repeats=REPEATS)
     spans = [(0.0, 0.25), (0.0, 0.5), (0.0, 0.75), (0.25, 1.0), (0.5, 1.0), (0.75, 1.0)]
     parts = [
@@ -63,7 +63,16 @@ def schedule() -> list[Cell]:
         for start, end in spans
     ]
     scales = [replace(on, name=f"scale-{scale:g}", options={"bridge_scale": scale}) for scale in (1.0, 2.0, 3.0, 4.0)]
-    return [*parts, *scales]
+    cheap = [
+        replace(
+            on,
+            name=f"guided-{guided:.0%}-bridged-{bridged:.0%}",
+            options={"guidance_end": guided, "bridge_end": bridged},
+        )
+        for guided, bridged in ((0.5, 1.0), (0.34, 1.0), (0.5, 0.75), (0.75, 0.75))
+    ]
+    few = replace(on, name="8-steps", options={"num_inference_steps": 8})
+    return [*parts, *scales, *cheap, few]
 
 
 def clock() -> list[Cell]:

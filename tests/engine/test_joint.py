@@ -47,6 +47,14 @@ def test_bridges_act_in_their_share_of_the_steps_alone(pipe):
         assert not torch.allclose(one, other, atol=1e-5)
 
 
+def test_guidance_ends_when_it_is_told_to(pipe):
+    asked = {"inputs": "a ball", "outputs": ["image", "audio"], "seed": 3}
+    always, never = latents(pipe, **asked), latents(pipe, **asked, guidance_scale=1.0)
+    early = latents(pipe, **asked, guidance_end=0.5)
+    assert torch.equal(latents(pipe, **asked, guidance_end=0.0)["image"], never["image"])
+    assert not any(torch.allclose(early["image"], other["image"], atol=1e-5) for other in (always, never))
+
+
 @pytest.mark.parametrize(("reader", "partner"), list(itertools.permutations(NAMES, 2)))
 def test_an_output_changes_when_its_partner_joins(pipe, reader, partner):
     alone = latents(pipe, inputs="a ball", outputs=[reader], seed=3)[reader]

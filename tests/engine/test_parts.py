@@ -74,6 +74,7 @@ def call(**changes):
         ({"bridge_scale": -1.0}, "bridge_scale"),
         ({"bridge_span": (0.0, 1.5)}, "bridge_end"),
         ({"bridge_span": (float("nan"), 1.0)}, "bridge_start"),
+        ({"guidance_end": 2.0}, "guidance_end"),
         ({"weights": {"audio": 1.0}}, "weights audio"),
         ({"weights": {"text": -1.0}}, "weights text"),
         ({"inputs": ["a", {"text": ["a", "b"]}]}, "inputs"),

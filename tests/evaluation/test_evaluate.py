@@ -23,6 +23,9 @@ TIMED = Cell("timed", ("text",), ("video", "audio"), naming="timed", repeats=8)
 
 
 class Refuses:
+    def __init__(self, identity="oracle"):
+        self.identity = identity
+
     def __call__(self, *args, **options):
         raise AssertionError("sampled again")
 
@@ -74,6 +77,8 @@ def test_a_finished_cell_is_not_sampled_again(tmp_path):
     assert [s.readings["text"].factors for s in first] == [s.readings["text"].factors for s in again]
     with pytest.raises(AssertionError, match="sampled again"):
         run_cell(Refuses(), cell, 4, 2, tmp_path)
+    with pytest.raises(AssertionError, match="sampled again"):
+        run_cell(Refuses("another bundle"), cell, 4, 1, tmp_path)
 
 
 def test_samples_survive_the_file(tmp_path):
