@@ -42,6 +42,7 @@ class Arm:
         join: key of JOINS: how what crosses is read.
         shows: what crosses: "features" of the frozen partner, or its noisy "latent".
         pooled: whether it crosses as one token.
+        sound: kind of the sound's expert: "flow", as codi-mini's, or "noise" (see `codi.ablations.experts`).
         own: whether a modality reads its own tokens instead of its partner's, as CoDi's released code does.
         clean, same: shares of training batches with one side clean, and with the same level on both.
         steps: of training; 0 for nothing to train.
@@ -54,6 +55,7 @@ class Arm:
     join: str = "attention"
     shows: str = "features"
     pooled: bool = False
+    sound: str = "flow"
     own: bool = False
     clean: float = 0.2
     same: float = 0.5

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from codi.ablations.arms import Arm, Joined, build
 from codi.ablations.components import GRIDS, Discriminator
+from codi.ablations.experts import CORRUPTIONS
 from codi.modality import Engine, registry
 from codi.training import latents
 from codi.training.bridges import CLIP, Latents, joint_pass
@@ -24,7 +25,7 @@ from codi.types import InputError, Tokens
 
 BATCH: Final = 16
 SHIFT: Final = 6.0
-TRAINED: Final = ("join", "shows", "pooled", "own", "clean", "same", "steps")
+TRAINED: Final = ("join", "shows", "pooled", "sound", "own", "clean", "same", "steps")
 """Of an arm, what its weights depend on."""
 
 
@@ -99,14 +100,14 @@ def beside(
     arm: Arm, modules: nn.ModuleDict, engines: Mapping[str, Engine], scenes: Scenes
 ) -> Callable[[np.random.Generator, int], Losses]:
     """The loss of readers: each side's own error."""
-    prompts, guidance = latents.Prompts(), arm.guidance()
+    prompts, guidance, corruptions = latents.Prompts(), arm.guidance(), {"audio": CORRUPTIONS[arm.sound]}
     clocks = {name: engine.clock(CLIP) for name, engine in engines.items()}
 
     def loss(rng: np.random.Generator, batch: int) -> Losses:
         rows = rng.integers(0, scenes.count, batch)
         clean: Latents = {name: (z, clocks[name]) for name, z in scenes.latents(rows).items()}
         prompt, _ = prompts.draw(scenes.facts[rows], rng)
-        joint = joint_pass(engines, clean, prompt, draw_pair(rng, batch, arm), guidance=guidance)
+        joint = joint_pass(engines, clean, prompt, draw_pair(rng, batch, arm), True, guidance, corruptions)
         return {"loss": torch.stack([estimate.error for estimate in joint.made.values()]).sum()}
 
     return loss

@@ -38,7 +38,8 @@ class Share:
 FULL: Final = (
     Share("retrieval", 512),
     *(Share(suite, DEFAULT_COUNT[suite]) for suite in ("solo", "complementary", "held-out")),
-    Share("mesh", DEFAULT_COUNT["mesh"], ceiling=64),
+    Share("mesh", DEFAULT_COUNT["mesh"], only="looks-o", ceiling=64),
+    *(Share("mesh", 64, only=name, ceiling=64) for name in ("timed", "little", "all", "cascade")),
     Share("sets", DEFAULT_COUNT["sets"], ceiling=64),
     Share("given", DEFAULT_COUNT["given"]),
     Share("conflict", 16),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import combinations
 from typing import Any, Final
 
@@ -68,17 +69,19 @@ def sample_f1(samples: Sequence[Sample], a: str, b: str) -> list[float]:
 
 
 def compare(first: Sequence[Sample], second: Sequence[Sample]) -> Figures:
-    """Agreement and event F1 of each pair of outputs, first minus second, sample by sample: mean, low, high."""
-    rng = np.random.default_rng(0)
+    """First minus second, sample by sample: mean, low, high; of two lengths, as many as both have.
+
+    Agreement and event F1 of each pair of outputs, adherence of each output.
+    """
     pairs = list(combinations(first[0].readings, 2))
-    figures: Figures = {}
-    for a, b in pairs:
-        agreed = [sample_agreements(samples, a, b) for samples in (first, second)]
-        figures[f"agreement {a}-{b}"] = paired_difference(agreed[0], agreed[1], rng)
-    for a, b in [p for p in pairs if _timed(*p)]:
-        met = [sample_f1(samples, a, b) for samples in (first, second)]
-        figures[f"event F1 {a}-{b}"] = paired_difference(met[0], met[1], rng)
-    return figures
+    scores = {f"agreement {a}-{b}": partial(sample_agreements, a=a, b=b) for a, b in pairs}
+    scores |= {f"event F1 {a}-{b}": partial(sample_f1, a=a, b=b) for a, b in pairs if _timed(a, b)}
+    scores |= {f"adherence {m}": partial(adherences, modality=m) for m in first[0].readings}
+    rng, both = np.random.default_rng(0), list(zip(first, second, strict=False))
+    return {
+        name: paired_difference(score_of([a for a, _ in both]), score_of([b for _, b in both]), rng)
+        for name, score_of in scores.items()
+    }
 
 
 def _timed(a: str, b: str) -> bool:

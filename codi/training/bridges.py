@@ -6,7 +6,7 @@ side clean. Independent levels are what makes an output able to follow a given.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,8 @@ CLIP = ClipSpec()
 OTHERS = Guidance()
 Latents = dict[str, tuple[torch.Tensor, torch.Tensor]]
 """By modality, clean latents [batch, ...] and their clock."""
+Corrupt = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+"""(clean latents, levels [batch]) -> noisy latents and what should be predicted."""
 
 
 BASES: dict[str, tuple[str, type[Any]]] = {
@@ -219,9 +221,13 @@ def joint_pass(
     levels: Mapping[str, torch.Tensor],
     bridged: bool = True,
     guidance: Guidance = OTHERS,
+    corruptions: Mapping[str, Corrupt] = {},
 ) -> Joint:
-    """One pass of each modality that is not clean, each reading all the others, or whom `guidance` lets it see."""
-    noisy = {name: noised(latent, levels[name]) for name, (latent, _) in clean.items()}
+    """One pass of each modality that is not clean, each reading all the others, or whom `guidance` lets it see.
+
+    `corruptions` are of modalities whose experts are not of rectified flow; their estimates are not to be used.
+    """
+    noisy = {name: corruptions.get(name, noised)(latent, levels[name]) for name, (latent, _) in clean.items()}
     shown: dict[str, Tokens] = {}
     for name, (latent, _) in noisy.items():
         environment = engines[name].environment

@@ -65,3 +65,19 @@ def test_pairs_of_levels_are_mostly_the_same_sometimes_independent_sometimes_one
         clean = not one.any() or not two.any()
         kinds["same" if torch.equal(one, two) else "clean" if clean else "apart"] += 1
     assert abs(kinds["same"] - 300) < 50 and abs(kinds["apart"] - 180) < 40 and abs(kinds["clean"] - 120) < 35
+
+
+def test_an_expert_of_another_kind_learns_on_its_own_noise(engines):
+    seen = []
+
+    def corrupt(clean, level):
+        seen.append(clean.shape[1:])
+        return torch.zeros_like(clean), torch.full_like(clean, 100.0)
+
+    clip, levels = ClipSpec(), {name: torch.full((2,), 0.9) for name in PAIR}
+    clean = {name: (torch.randn(2, *engine.latent_shape(clip)), engine.clock(clip)) for name, engine in engines.items()}
+    prompt = Tokens(torch.zeros(2, 8, 256))
+    with torch.no_grad():
+        made = joint_pass(engines, clean, prompt, levels, corruptions={"audio": corrupt}).made
+    assert seen == [engines["audio"].latent_shape(clip)]
+    assert made["audio"].error > 5000 > 100 > made["video"].error

@@ -1,0 +1,107 @@
+"""The sound's expert as another kind of diffusion model: noise prediction on Stable Diffusion's schedule.
+
+A denoiser of rectified flow is one of noise after a change of variables (Gao et al. 2024, "Diffusion meets flow
+matching", section 2): that is where it starts, and then it is trained on the schedule, the noising and the target of
+the other kind. To its partners all of it is strange: latents of another scale, levels that fall otherwise, another
+sampler.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+import torch
+from diffusers import DDIMScheduler, UNet2DConditionModel
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
+from safetensors.torch import load_file, save_file
+
+from codi.modalities.audio.denoiser import AudioDenoiser
+from codi.modalities.audio.engine import AudioEngine
+from codi.pipeline import CoDiPipeline
+from codi.training import latents
+from codi.training.denoisers import draw_levels, noised
+from codi.training.loop import FitConfig, Losses, fit, runs_folder
+from codi.types import ClipSpec
+
+STEPS: Final = 800
+SHIFT: Final = 4.0
+
+
+def noise_scheduler() -> DDIMScheduler:
+    """Stable Diffusion's schedule and target, sampled by DDIM from its noisiest step on."""
+    return DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        timestep_spacing="trailing",
+        prediction_type="epsilon",
+    )
+
+
+class NoiseUNet(UNet2DConditionModel):
+    """A UNet that predicts the noise in latents of unit variance (Ho et al. 2020); its inner layers see flow's line."""
+
+    def forward(
+        self, sample: torch.Tensor, timestep: torch.Tensor, encoder_hidden_states: torch.Tensor, **rest: Any
+    ) -> UNet2DConditionOutput:
+        """As UNet2DConditionModel's; timesteps [batch] from 0 to 999."""
+        signal, noise = scales(timestep, sample)
+        total = signal + noise
+        level, scaled = noise / total, sample / total
+        velocity = super().forward(scaled, 1000 * level.flatten(), encoder_hidden_states).sample
+        return UNet2DConditionOutput(sample=scaled + (1 - level) * velocity)
+
+
+def scales(timestep: torch.Tensor, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """How much of a latent is signal and how much noise at timesteps [batch]; both broadcast to the latent."""
+    kept = noise_scheduler().alphas_cumprod.to(like.device)
+    at = kept[timestep.round().long().clamp(0, len(kept) - 1)].view(-1, *[1] * (like.ndim - 1)).to(like.dtype)
+    return at.sqrt(), (1 - at).sqrt()
+
+
+def noise_added(clean: torch.Tensor, level: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The latent at timestep 1000 x level [batch], and the noise that should be predicted; at level 0 it is clean."""
+    white = torch.randn_like(clean)
+    signal, noise = scales(1000 * level, clean)
+    stands = (level == 0).view_as(signal)
+    return torch.where(stands, clean, signal * clean + noise * white), white
+
+
+CORRUPTIONS: Final = {"flow": noised, "noise": noise_added}
+"""(clean latents, levels [batch]) -> noisy latents and what should be predicted, by the kind of expert."""
+
+
+def with_noise_expert(pipe: CoDiPipeline) -> CoDiPipeline:
+    """The pipeline with a sound expert of the other kind, trained if it has not been."""
+    flow = pipe.components["audio_denoiser"]
+    unet = NoiseUNet.from_config(flow.config)
+    path = runs_folder() / "ablations" / "expert_noise" / "final.safetensors"
+    if not path.exists():
+        unet.load_state_dict(flow.state_dict())
+        _train(unet)
+        save_file(unet.state_dict(), path)
+    unet.load_state_dict(load_file(path))
+    parts = {"audio_denoiser": unet.eval().requires_grad_(False), "audio_scheduler": noise_scheduler()}
+    changed = CoDiPipeline(**{**pipe.components, **parts})
+    changed.set_progress_bar_config(disable=True)
+    return changed
+
+
+def _train(unet: NoiseUNet) -> None:
+    """The error of the noise, weighted as a velocity's would be (Salimans and Ho 2022, section 4)."""
+    stored, facts = latents.load("audio"), latents.facts_table(latents.stored("audio"))
+    prompts, clock, denoiser = latents.Prompts(), AudioEngine({}).clock(ClipSpec()), AudioDenoiser(unet)
+
+    def loss(rng: np.random.Generator, batch: int) -> Losses:
+        rows = rng.integers(0, len(stored), batch)
+        prompt, _ = prompts.draw(facts[rows], rng)
+        level = draw_levels(batch, SHIFT)
+        noisy, target = noise_added(torch.from_numpy(stored[rows]).float(), level)
+        missed = (denoiser(noisy, level, prompt, clock).sample - target) / scales(1000 * level, noisy)[0]
+        return {"loss": missed.square().mean()}
+
+    config = FitConfig(steps=STEPS, batch=32, lr=2e-4, warmup=50, ema=0.99, bf16=True)
+    fit("ablations/expert_noise", unet.requires_grad_(True), loss, config)
