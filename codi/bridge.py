@@ -71,6 +71,9 @@ class KeysValues:
 class Reader(nn.Module):
     """The query and the zero-initialised outputs of one site.
 
+    After Flamingo's gated blocks (Alayrac et al. 2022, section 2.2) a small feed-forward network weighs what was read
+    against what stands at the position: the frozen layers behind it have never seen the one beside the other.
+
     Args:
         channels: of the site; inner: of the attention; width: of the bridge space.
     """
@@ -83,6 +86,21 @@ class Reader(nn.Module):
         nn.init.zeros_(self.to_out.bias)
         self.to_add = nn.Linear(width, channels, bias=False)
         nn.init.zeros_(self.to_add.weight)
+        seen = channels + inner + width
+        last = nn.Linear(2 * inner, channels, bias=False)
+        nn.init.zeros_(last.weight)
+        self.dense = nn.Sequential(nn.Linear(seen, 2 * inner), nn.GELU(), last)
+
+    def forward(self, hidden: torch.Tensor, found: torch.Tensor, near: torch.Tensor) -> torch.Tensor:
+        """What the site adds to its denoiser, [batch, positions, channels].
+
+        Args:
+            hidden: [batch, positions, channels] what stands there.
+            found: [batch, positions, inner] what attention found.
+            near: [batch, positions, width] what the partners show at the same moments.
+        """
+        both = torch.cat([self.to_query[0](hidden), found, near], dim=-1)
+        return self.to_out(found) + self.to_add(near) + self.dense(both)  # type: ignore[no-any-return]
 
 
 @component
@@ -145,9 +163,8 @@ class Bridge(ModelMixin, ConfigMixin):
         """
         mask = None if tokens.bias is None else tokens.bias[:, None, None]
         mixed = attend(self.query(site, hidden, times), tokens.keys, tokens.values, mask)
-        near = nearness(times, tokens.times, tokens.parts).to(tokens.added.dtype)
-        reader = self._reader(site)
-        return reader.to_out(rearrange(mixed, "b h n c -> b n (h c)")) + reader.to_add(near @ tokens.added)
+        near = nearness(times, tokens.times, tokens.parts).to(tokens.added.dtype) @ tokens.added
+        return self._reader(site)(hidden, rearrange(mixed, "b h n c -> b n (h c)"), near)  # type: ignore[no-any-return]
 
     def query(self, site: str, hidden: torch.Tensor, times: torch.Tensor) -> torch.Tensor:
         """What a site asks with, [batch, heads, positions, channels], its clock in it; arguments as of `read`."""

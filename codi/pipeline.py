@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -213,6 +214,7 @@ class CoDiPipeline(DiffusionPipeline):
                 unless their modality is among the inputs or has weight 0. `At(image,
                 seconds)` places one at an instant. `Part(clip, spans=((0, 1),))` or `Part(image, mask=mask)` of an
                 output stands in part, and comes back unchanged at its own rate and size; the rest is made.
+                `Part(clip, strength=0.8)` of an output is what its last 0.8 of the steps begin from.
             seed: of the noise; sample k of a call is what seed + k gives alone. 0 where neither it nor `generator`
                 is named.
             num_inference_steps: of all outputs, at least 1.
@@ -292,7 +294,8 @@ class CoDiPipeline(DiffusionPipeline):
         shown = {
             name: stands.media if stands.part is None else self.engine(name).shown(stands.part)
             for name, stands in given.items()
-            if weights.get(name, 1.0) > 0
+            # What is made anew is to become what the prompt says, not what it was.
+            if weights.get(name, 1.0) > 0 and (stands.part is None or stands.part.strength is None)
         }
         return {name: [medium] for name, medium in shown.items() if medium is not None}
 
@@ -318,6 +321,10 @@ class CoDiPipeline(DiffusionPipeline):
         if name not in call.given[0]:
             return None
         parts = _parts(name, call)
+        if parts[0].strength is not None:
+            clean = self._encoded(name, [part.media for part in parts], call.clip)
+            until = call.steps - math.ceil(call.steps * parts[0].strength)
+            return Held(clean, white, torch.ones_like(clean), until)
         mask = torch.stack([self.engine(name).held(part, call.clip) for part in parts])
         clean = self._encoded(name, [part.media for part in parts], call.clip)
         # What the mask's axes do not name comes after the batch: channels, or rows of a spectrogram.
@@ -332,10 +339,10 @@ class CoDiPipeline(DiffusionPipeline):
 
     def _media(self, name: str, latent: torch.Tensor, call: Call) -> list[Any]:
         """What was made, with what stands of it put back."""
-        made = self.engine(name).decode(latent, call.clip)
-        if name not in call.given[0]:
+        made, parts = self.engine(name).decode(latent, call.clip), _parts(name, call)
+        if not parts or parts[0].strength is not None:
             return made
-        pairs = zip(made, _parts(name, call), strict=True)
+        pairs = zip(made, parts, strict=True)
         return [self.engine(name).mend(medium, part, call.clip) for medium, part in pairs]
 
     def _given(self, name: str, call: Call, nothing: Tokens) -> Track:
@@ -347,7 +354,7 @@ class CoDiPipeline(DiffusionPipeline):
 
 
 def _parts(name: str, call: Call) -> list[Part]:
-    return [sample[name].part for sample in call.given if sample[name].part is not None]  # type: ignore[misc]
+    return [sample[name].part for sample in call.given if name in sample and sample[name].part is not None]  # type: ignore[misc]
 
 
 def pipeline_class(folder: Path) -> type[CoDiPipeline]:

@@ -116,6 +116,7 @@ def resolve(  # noqa: PLR0913  the arguments of the call
     prompts = tuple({name: _several(media) for name, media in sample.items()} for sample in spread["inputs"])
     _check_names(wanted, stands[0], prompts[0])
     _check_spans(stands, clip)
+    _check_strengths(stands)
     return Call(
         inputs=prompts,
         outputs=wanted,
@@ -184,6 +185,16 @@ def _check_spans(given: Sequence[Mapping[str, Stands]], clip: ClipSpec) -> None:
             if stop > clip.duration:
                 problem = f"stands until {stop:g} s of a clip of {clip.duration:g} s"
                 raise InputError(f"given {name}", problem, "let it end within the clip, or raise the duration")
+
+
+def _check_strengths(given: Sequence[Mapping[str, Stands]]) -> None:
+    for name in given[0]:
+        strengths = {stands[name].part.strength for stands in given if stands[name].part is not None}  # type: ignore[union-attr]
+        for strength in strengths - {None}:
+            if not 0 < _number(f"given {name}: strength", strength) <= 1:  # type: ignore[arg-type]
+                raise InputError(f"given {name}", f"has a strength of {strength:g}", "give one above 0, at most 1")
+        if len(strengths) > 1:
+            raise InputError(f"given {name}", "has several strengths in one batch", "make one call for each")
 
 
 def _weights(weights: Mapping[str, float], named: Collection[str]) -> dict[str, float]:

@@ -27,14 +27,18 @@ class Held:
         clean: latent [batch, ...] of what was given.
         white: the output's start noise.
         mask: 1 where it stands, 0 where it is made.
+        until: the last step before which it stands; None for ever.
     """
 
     clean: torch.Tensor
     white: torch.Tensor
     mask: torch.Tensor
+    until: int | None = None
 
     def laid(self, latent: torch.Tensor, scheduler: Any, index: int) -> torch.Tensor:
         """The latent before step `index`, with what stands put back."""
+        if self.until is not None and index > self.until:
+            return latent
         stands = schedule.noised(scheduler, self.clean, self.white, index)
         return self.mask * stands + (1 - self.mask) * latent
 

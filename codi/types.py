@@ -40,17 +40,20 @@ class At:
 
 @dataclass(frozen=True)
 class Part:
-    """A medium of which a part stands; the rest of it is an output: a clip continued, a gap in a sound filled.
+    """A medium of which a part stands; the rest of it is an output: a clip continued, a gap filled, a picture varied.
 
     Attributes:
         media: the medium.
         spans: (start, stop) in seconds of what stands, of a medium with a time.
         mask: bool [height, width], True where a picture stands.
+        strength: of what is made anew from the whole medium, above 0 and at most 1, in the place of spans and mask: it
+            stands until that share of the steps is left (SDEdit, Meng et al. 2022; diffusers' `strength`).
     """
 
     media: Any
     spans: tuple[tuple[float, float], ...] = ()
     mask: Any = None
+    strength: float | None = None
 
     def stands(self, starts: Any, stops: Any) -> Any:
         """Bool array: whether each of the intervals from `starts` to `stops` (arrays, seconds) stands whole."""

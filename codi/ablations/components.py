@@ -84,13 +84,13 @@ class LatentEnvironment(nn.Module):
 
 
 class AttentionBridge(Bridge):
-    """A bridge that adds nothing at the same moment: attention alone finds what it needs."""
+    """A bridge that adds nothing at the same moment, nor weighs what it found: attention alone."""
 
     def __init__(self, sites: Mapping[str, int]) -> None:
         super().__init__(sites)
         self.to_added = nn.Identity()  # type: ignore[assignment]
         for reader in self.readers.values():
-            reader.to_add = Nothing()
+            reader.to_add = reader.dense = Nothing()
 
 
 class Nothing(nn.Module):

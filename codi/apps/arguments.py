@@ -31,6 +31,7 @@ class Source:
         at: the instant in seconds at which it stands, or None.
         spans: seconds of it that stand, while the rest is made.
         mask: a picture file, white where the media stand.
+        strength: share of the steps that make it anew, None where it stands throughout.
     """
 
     modality: str
@@ -40,17 +41,19 @@ class Source:
     at: float | None = None
     spans: tuple[tuple[float, float], ...] = ()
     mask: Path | None = None
+    strength: float | None = None
 
     @property
     def partial(self) -> bool:
         """Whether a part of it stands, and the rest is made."""
-        return bool(self.spans) or self.mask is not None
+        return bool(self.spans) or self.mask is not None or self.strength is not None
 
     @property
     def placed(self) -> Media | At | Part:
         """The media as the pipeline takes it."""
         if self.partial:
-            return Part(self.media, self.spans, None if self.mask is None else files.read_mask(self.mask))
+            mask = None if self.mask is None else files.read_mask(self.mask)
+            return Part(self.media, self.spans, mask, self.strength)
         return self.media if self.at is None else At(self.media, self.at)
 
 
@@ -89,7 +92,8 @@ def read_source(argument: str, option: str) -> Source:
     """Read one input: `text="..."`, `image=cat.png`, a bare file or a bare text.
 
     After an @ stands where a given stands: `image@0.5=frame.png` at an instant, `video@0:1=clip.mp4` or
-    `audio@0:0.5,1.5:2=sound.wav` in some seconds alone, `image@mask.png=photo.png` where a mask is white.
+    `audio@0:0.5,1.5:2=sound.wav` in some seconds alone, `image@mask.png=photo.png` where a mask is white,
+    `video@~0.8=clip.mp4` until 0.8 of the steps are left.
 
     Raises:
         InputError: an unknown modality, a missing or unusable file, a place in time where none is taken.
@@ -114,11 +118,17 @@ def _place(name: str, at: str | None, option: str) -> dict[str, Any]:
         return {}
     if option != "--given":
         raise InputError(name, f"has a place, which {option} does not take", "use --given, or leave @ out")
+    if at.startswith("~"):
+        strength = _float(name, at[1:], "give the share of the steps that make it anew, as in video@~0.8=clip.mp4")
+        return {"strength": number(name, strength, maximum=1, above=True)}
     if ":" in at:
         return {"spans": tuple(_span(name, span) for span in at.split(","))}
     if files.is_file(at):
         return {"mask": Path(at)}
-    remedy = "give seconds (image@0.5=frame.png), a span (video@0:1=clip.mp4) or a mask's file (image@mask.png=a.png)"
+    remedy = (
+        "give seconds (image@0.5=frame.png), a span (video@0:1=clip.mp4), a mask's file (image@mask.png=a.png) "
+        "or a strength (video@~0.8=clip.mp4)"
+    )
     return {"at": number(name, _float(name, at, remedy))}
 
 

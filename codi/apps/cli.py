@@ -30,7 +30,9 @@ Model = Annotated[str, typer.Option(help="A bundle: codi-mini, or a folder.")]
 @app.command()
 def generate(  # noqa: PLR0913  the options of the command
     inputs: Annotated[Many, typer.Option(help='What prompts: text="...", image=cat.png, bare files or text.')] = None,
-    given: Annotated[Many, typer.Option(help="What stands: video=clip.mp4, image@0.5=a.png, video@0:1=a.mp4.")] = None,
+    given: Annotated[
+        Many, typer.Option(help="What stands: video=clip.mp4, image@0.5=a.png, video@0:1=a.mp4, video@~0.8=a.mp4.")
+    ] = None,
     outputs: Annotated[Many, typer.Option(help="The modalities to make.")] = None,
     out: Annotated[Path, typer.Option(help="The folder for the files.")] = Path("out"),
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,

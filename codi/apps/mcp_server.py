@@ -7,7 +7,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -61,6 +61,9 @@ class Model(BaseModel):
     bytes: int
 
 
+LIGHTLY = 0.8
+"""Strength of an edit that keeps where things are and when they happen."""
+
 File = Annotated[str, Field(description="A file below the server's folder.")]
 
 
@@ -113,6 +116,10 @@ class Tools:
         outputs: Annotated[Sequence[str], Field(description="Modalities to make; the file's own where left out.")] = (),
         seed: Annotated[int | None, Field(description="That of the file's recipe where left out.")] = None,
         steps: Annotated[int, Field(ge=1, le=200)] = 20,
+        strength: Annotated[
+            float | None,
+            Field(gt=0, le=1, description="How much is made anew; left out, little, or all where movement changes."),
+        ] = None,
     ) -> Annotated[CallToolResult, Made]:
         """Make a file's content anew with one thing changed and the other factors kept."""
         with told():
@@ -122,7 +129,9 @@ class Tools:
                 arguments.read_source(f"{TEXT}={questions.changed(caption, change, self._asked(file))}", "--inputs"),
             )
             wanted = arguments.check_outputs(outputs or [source.modality], ())
-            return self._make(prompts, (), wanted, self._seed(file) if seed is None else seed, steps, context)
+            share = strength or (1.0 if questions.moves(change) else LIGHTLY)
+            stand = (replace(source, strength=share),) if share < 1 and source.modality in wanted else ()
+            return self._make(prompts, stand, wanted, self._seed(file) if seed is None else seed, steps, context)
 
     def describe(
         self, file: File, question: Annotated[str, Field(description='As in "what colour is it?"')] = ""

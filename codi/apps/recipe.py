@@ -63,7 +63,8 @@ def _sources(kept: list[Mapping[str, Any]]) -> tuple[Source, ...]:
 def _source(kept: Mapping[str, Any]) -> Source:
     name = kept["modality"]
     if "path" not in kept:
-        return Source(name, kept["value"], files.parse(name, kept["value"]), at=kept.get("at"))
+        media = files.parse(name, kept["value"])
+        return Source(name, kept["value"], media, at=kept.get("at"), strength=kept.get("strength"))
     path = Path(kept["path"]).expanduser()
     media = files.formats()[name].read(path)
     _check_same(path, kept["sha256"])
@@ -71,7 +72,7 @@ def _source(kept: Mapping[str, Any]) -> Source:
     if mask is not None:
         _check_same(mask, kept["mask_sha256"])
     spans = tuple((float(start), float(stop)) for start, stop in kept.get("spans", ()))
-    return Source(name, kept["path"], media, path, kept.get("at"), spans, mask)
+    return Source(name, kept["path"], media, path, kept.get("at"), spans, mask, kept.get("strength"))
 
 
 def _check_same(path: Path, sha256: str) -> None:

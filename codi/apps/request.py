@@ -202,6 +202,8 @@ def remember(source: Source) -> dict[str, Any]:
         kept |= {"path": source.value, "sha256": files.sha256(source.path)}
     if source.spans:
         kept["spans"] = [list(span) for span in source.spans]
+    if source.strength is not None:
+        kept["strength"] = source.strength
     if source.mask is not None:
         kept |= {"mask": str(source.mask), "mask_sha256": files.sha256(source.mask)}
     return kept if source.at is None else {**kept, "at": source.at}

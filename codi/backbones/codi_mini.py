@@ -123,7 +123,7 @@ def debug_bundle(folder: Path, seed: int = 0) -> Path:
     return folder
 
 
-STIRRED = ("attn2.to_v.weight", "to_out.weight", "to_add.weight", "multihead_attn.out_proj.weight", "leave.weight")
+STIRRED = ("attn2.to_v.weight", "to_out.weight", "to_add.weight", "dense.2.weight", "out_proj.weight", "leave.weight")
 """Ends of the names of weights that let prompts and partners in."""
 
 

@@ -112,3 +112,13 @@ def test_a_sound_and_a_picture_stand_in_part_and_rerun_too(bundle: Path) -> None
     assert cli.run(["rerun", "out/audio.wav", "--out", "again"]) == 0
     assert Path("again/audio.wav").read_bytes() == Path("out/audio.wav").read_bytes()
     assert Path("again/image.png").read_bytes() == Path("out/image.png").read_bytes()
+
+
+def test_a_picture_and_a_text_made_anew_rerun_too(bundle: Path) -> None:
+    image.write(samples.picture(), Path("cat.png"), None)
+    given = ["--inputs", "text=a blue ball", "--given", "image@~0.5=cat.png", "text@~0.5=a red ball"]
+    made = ["--outputs", "image", "text", "--steps", "4", "--model", str(bundle), "--out", "out"]
+    assert cli.run(["generate", *given, *made]) == 0
+    assert cli.run(["rerun", "out/image.png", "--out", "again"]) == 0
+    assert Path("again/image.png").read_bytes() == Path("out/image.png").read_bytes()
+    assert Path("again/text.txt").read_bytes() == Path("out/text.txt").read_bytes()

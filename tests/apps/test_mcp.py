@@ -108,6 +108,7 @@ def test_a_change_sets_its_factors_and_keeps_the_others(change: str, facts: dict
     if wanted["motion"] == "still":
         wanted.pop("tempo")
     assert questions.facts_of(questions.changed(caption, change)) == wanted
+    assert questions.moves(change) == bool({"motion", "tempo"} & facts.keys())
 
 
 def test_questions_are_answered_from_the_caption() -> None:

@@ -40,16 +40,16 @@ def passes(engine, partners: Tokens | None) -> torch.Tensor:
     return engine.denoiser(latent, torch.tensor([0.9, 0.2]), prompt, engine.clock(clip), partners).sample
 
 
-@pytest.mark.parametrize("path", ["to_out", "to_add"])
+@pytest.mark.parametrize("path", ["to_out", "to_add", "dense.2"])
 @pytest.mark.parametrize("name", list(registry()))
-def test_a_fresh_bridge_changes_nothing_and_either_path_of_a_trained_one_does(parts, name, path):
+def test_a_fresh_bridge_changes_nothing_and_any_path_of_a_trained_one_does(parts, name, path):
     engine = registry()[name].engine()(parts)
     tokens = Tokens(torch.randn(2, 5, 192), torch.tensor([0.1, 0.5, 1.0, 1.5, torch.nan], dtype=torch.float64))
     with torch.no_grad():
         alone, bridged = passes(engine, None), passes(engine, tokens)
         assert torch.equal(alone, bridged)
         for reader in parts[f"{name}_bridge"].readers.values():
-            torch.nn.init.normal_(getattr(reader, path).weight)
+            torch.nn.init.normal_(reader.get_submodule(path).weight)
         assert not torch.allclose(alone, passes(engine, tokens), atol=1e-4)
 
 

@@ -11,6 +11,7 @@ from codi.media import Audio
 from codi.modalities.audio.engine import AudioEngine
 from codi.modalities.video.engine import VideoEngine
 from codi.sampling import Held
+from codi.types import ClipSpec
 from tests import samples
 from tests.engine.test_joint import latents
 
@@ -119,3 +120,40 @@ def test_every_scheduler_lays_what_stands_at_its_level(pipe, scheduler):
 def test_what_cannot_stand_in_part_is_named(pipe, outputs, given, message):
     with pytest.raises(InputError, match=message):
         pipe("a ball", outputs, given, num_inference_steps=1)
+
+
+def test_a_medium_made_anew_is_nearer_to_what_it_was_the_less_of_it_is_made(pipe):
+    own = samples.picture()
+    clean = pipe.engine("image").encode(own, ClipSpec())
+    asked = {"inputs": "a ball", "outputs": ["image", "audio"], "seed": 1}
+
+    def made(strength: float) -> torch.Tensor:
+        kept = {}
+        pipe(
+            **asked,
+            given={"image": Part(own, strength=strength)},
+            num_inference_steps=8,
+            callback_on_step_end=lambda _, __, now: kept.update(now),
+        )
+        return kept["image"]
+
+    far = [float((made(strength) - clean).abs().mean()) for strength in (1.0, 0.5, 0.1)]
+    assert far[0] > far[1] > far[2]
+
+
+def test_a_strength_of_one_is_as_if_nothing_stood(pipe):
+    asked = {"inputs": "a ball", "outputs": ["text"], "seed": 1}
+    anew = latents(pipe, **asked, given={"text": Part("a red circle", strength=1.0)})["text"]
+    assert torch.allclose(anew, latents(pipe, **asked)["text"], atol=1e-6)
+
+
+@pytest.mark.parametrize("strength", [0.0, -1.0, 1.5, float("nan")])
+def test_a_strength_out_of_bounds_is_refused(pipe, strength):
+    with pytest.raises(InputError, match="given text"):
+        pipe("a ball", ["text"], {"text": Part("a", strength=strength)})
+
+
+def test_strengths_of_one_batch_are_the_same(pipe):
+    given = [{"text": Part("a", strength=strength)} for strength in (0.5, 0.6)]
+    with pytest.raises(InputError, match="several strengths"):
+        pipe("a ball", ["text"], given, num_inference_steps=2)

@@ -57,6 +57,11 @@ def change_of(text: str) -> dict[str, str]:
     return found
 
 
+def moves(text: str) -> bool:
+    """Whether a command changes what happens when, and not only what is seen or heard."""
+    return bool({"motion", "tempo"} & change_of(text).keys())
+
+
 def changed(caption: str, text: str, asked: str = "") -> str:
     """A full caption of the same scene with what a command changes in it.
 
