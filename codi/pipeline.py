@@ -157,8 +157,9 @@ class CoDiPipeline(DiffusionPipeline):
             options = {name: None for name in component_names(cls.modalities()) if name not in needed} | options
         options.setdefault("dtype", torch.float32)
         pipe: CoDiPipeline = super().from_pretrained(str(folder), **options)
-        for component in pipe.components.values():
+        for name, component in pipe.components.items():
             if isinstance(component, torch.nn.Module):
+                _check_whole(folder / name, component)
                 component.eval().requires_grad_(False)
         return pipe
 
@@ -355,6 +356,15 @@ class CoDiPipeline(DiffusionPipeline):
 
 def _parts(name: str, call: Call) -> list[Part]:
     return [sample[name].part for sample in call.given if name in sample and sample[name].part is not None]  # type: ignore[misc]
+
+
+def _check_whole(folder: Path, component: torch.nn.Module) -> None:
+    """Refuse a component whose file lacks weights: diffusers leaves them without values and says so in a warning."""
+    missing = [name for name, parameter in component.named_parameters() if parameter.is_meta]
+    if missing:
+        raise InputError(
+            str(folder), f"lacks {len(missing)} weights ({missing[0]})", "use the version of codi that it was made with"
+        )
 
 
 def pipeline_class(folder: Path) -> type[CoDiPipeline]:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+import shutil
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
+from codi import CoDiPipeline
 from codi.guidance import Guidance
+from codi.manifest import write_manifest
 from codi.networks.patch_autoencoder import PatchAutoencoder
 from codi.request import resolve
 from codi.schedule import Noise
@@ -58,6 +62,16 @@ def call(**changes):
         "scheduler": None,
     }
     return resolve(**(options | changes))
+
+
+def test_a_bundle_from_before_a_part_was_added_is_refused(bundle, tmp_path):
+    old = tmp_path / "old"
+    shutil.copytree(bundle, old)
+    (file,) = (old / "audio_bridge").glob("*.safetensors")
+    save_file({name: weight for name, weight in load_file(file).items() if "to_add" not in name}, file)
+    write_manifest(old)
+    with pytest.raises(InputError, match=r"audio_bridge: lacks \d+ weights"):
+        CoDiPipeline.from_pretrained(old)
 
 
 @pytest.mark.parametrize(
