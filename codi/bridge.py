@@ -144,10 +144,14 @@ class Bridge(ModelMixin, ConfigMixin):
             torch.cat([keys, sink], 2),
             torch.cat([values, torch.zeros_like(sink)], 2),
             bias,
-            self.to_added(tokens.states),
+            self._added(tokens),
             tokens.times,
             tokens.parts or (len(tokens.times),),
         )
+
+    def _added(self, tokens: Tokens) -> torch.Tensor:
+        added = self.to_added(tokens.states)
+        return added if tokens.bias is None else added * tokens.bias.exp()[..., None]  # type: ignore[no-any-return]
 
     def read(self, site: str, hidden: torch.Tensor, times: torch.Tensor, tokens: KeysValues) -> torch.Tensor:
         """What a site adds to its denoiser.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -215,7 +214,8 @@ class CoDiPipeline(DiffusionPipeline):
                 unless their modality is among the inputs or has weight 0. `At(image,
                 seconds)` places one at an instant. `Part(clip, spans=((0, 1),))` or `Part(image, mask=mask)` of an
                 output stands in part, and comes back unchanged at its own rate and size; the rest is made.
-                `Part(clip, strength=0.8)` of an output is what its last 0.8 of the steps begin from.
+                `Part(clip, strength=0.8)` of an output is what its last 0.8 of the steps begin from; it comes back at
+                the pipeline's rate and size.
             seed: of the noise; sample k of a call is what seed + k gives alone. 0 where neither it nor `generator`
                 is named.
             num_inference_steps: of all outputs, at least 1.
@@ -224,7 +224,7 @@ class CoDiPipeline(DiffusionPipeline):
             bridge_start, bridge_end: shares of the steps between which the bridges act, 0 to 1; fewer cost less.
             guidance_end: share of the steps after which the prompt is followed without guidance, which costs less.
             negative_prompt: a text, or media by modality, in the place of the null prompt.
-            weights: of inputs and givens by modality, at least 0, 1 where not named.
+            weights: of inputs and givens that prompt by modality, at least 0, 1 where not named.
             num_outputs_per_prompt: samples, at least 1.
             duration: seconds.
             fps: frames a second.
@@ -312,20 +312,20 @@ class CoDiPipeline(DiffusionPipeline):
         latent = white.to(like.device, like.dtype)
         latent = latent * getattr(scheduler, "init_noise_sigma", 1.0)
         clock = engine.clock(call.clip).to(like.device)
-        held = self._held(name, call, white.to(latent))
+        held = self._held(name, call, white.to(latent), scheduler)
         if held is not None:
             latent = held.laid(latent, scheduler, 0)
         return Track(engine, latent, clock, prompt, negative, scheduler, noise, held)
 
-    def _held(self, name: str, call: Call, white: torch.Tensor) -> Held | None:
+    def _held(self, name: str, call: Call, white: torch.Tensor, scheduler: Any) -> Held | None:
         """What stands of an output, if anything does."""
         if name not in call.given[0]:
             return None
         parts = _parts(name, call)
         if parts[0].strength is not None:
             clean = self._encoded(name, [part.media for part in parts], call.clip)
-            until = call.steps - math.ceil(call.steps * parts[0].strength)
-            return Held(clean, white, torch.ones_like(clean), until)
+            until = schedule.begins(scheduler, parts[0].strength)
+            return Held(clean, white, torch.ones_like(clean), until) if until else None
         mask = torch.stack([self.engine(name).held(part, call.clip) for part in parts])
         clean = self._encoded(name, [part.media for part in parts], call.clip)
         # What the mask's axes do not name comes after the batch: channels, or rows of a spectrogram.

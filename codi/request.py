@@ -116,7 +116,7 @@ def resolve(  # noqa: PLR0913  the arguments of the call
     prompts = tuple({name: _several(media) for name, media in sample.items()} for sample in spread["inputs"])
     _check_names(wanted, stands[0], prompts[0])
     _check_spans(stands, clip)
-    _check_strengths(stands)
+    _check_parts(stands)
     return Call(
         inputs=prompts,
         outputs=wanted,
@@ -187,14 +187,24 @@ def _check_spans(given: Sequence[Mapping[str, Stands]], clip: ClipSpec) -> None:
                 raise InputError(f"given {name}", problem, "let it end within the clip, or raise the duration")
 
 
-def _check_strengths(given: Sequence[Mapping[str, Stands]]) -> None:
+def _check_parts(given: Sequence[Mapping[str, Stands]]) -> None:
+    """Of a modality, the samples of a batch stand alike: all whole or all in part, with one strength."""
     for name in given[0]:
-        strengths = {stands[name].part.strength for stands in given if stands[name].part is not None}  # type: ignore[union-attr]
-        for strength in strengths - {None}:
-            if not 0 < _number(f"given {name}: strength", strength) <= 1:  # type: ignore[arg-type]
-                raise InputError(f"given {name}", f"has a strength of {strength:g}", "give one above 0, at most 1")
-        if len(strengths) > 1:
-            raise InputError(f"given {name}", "has several strengths in one batch", "make one call for each")
+        parts = [stands[name].part for stands in given]
+        for part in parts:
+            _check_strength(f"given {name}", part)
+        strengths = {None if part is None else part.strength for part in parts}
+        if len({part is None for part in parts}) > 1 or len(strengths) > 1:
+            raise InputError(f"given {name}", "stands in part in some samples of a batch", "make one call for each")
+
+
+def _check_strength(name: str, part: Part | None) -> None:
+    if part is None or part.strength is None:
+        return
+    if not 0 < _number(f"{name}: strength", part.strength) <= 1:
+        raise InputError(name, f"has a strength of {part.strength:g}", "give one above 0, at most 1")
+    if part.spans or part.mask is not None:
+        raise InputError(name, "has a strength, and spans or a mask", "give one of the two")
 
 
 def _weights(weights: Mapping[str, float], named: Collection[str]) -> dict[str, float]:

@@ -69,6 +69,11 @@ class Track:
     held: Held | None = None
     kept: tuple[int, Denoised] | None = None
 
+    def waits(self, index: int) -> bool:
+        """Whether all of it stands after step `index` too, so that there is nothing to predict."""
+        until = None if self.held is None else self.held.until
+        return until is not None and index < until and schedule.begins_anywhere(self.scheduler)
+
     def level(self, index: int) -> torch.Tensor:
         """[batch] noise levels at step `index`: 0 for a given."""
         level = 0.0 if self.scheduler is None else schedule.level_at(self.scheduler, index)
@@ -119,10 +124,12 @@ def denoise(
         if acting:
             shown |= {n: track.show(index) for n, track in tracks.items() if n in outputs or n not in shown}
         for name, track in outputs.items():
-            partners = gather(guidance[name].seen(name, shown)) if name in acting else None
-            prediction = guided(track, index, partners, guidance[name].at(index / steps))
-            assert track.noise is not None
-            latent = schedule.step(track.scheduler, prediction, index, track.latent, track.noise)
+            latent = track.latent
+            if not track.waits(index):
+                partners = gather(guidance[name].seen(name, shown)) if name in acting else None
+                prediction = guided(track, index, partners, guidance[name].at(index / steps))
+                assert track.noise is not None
+                latent = schedule.step(track.scheduler, prediction, index, latent, track.noise)
             track.latent = latent if track.held is None else track.held.laid(latent, track.scheduler, index + 1)
         if on_step is not None:
             on_step(index, {name: track.latent for name, track in outputs.items()})

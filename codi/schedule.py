@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import inspect
+import math
 from typing import Any
 
 import torch
@@ -41,6 +42,17 @@ def chosen(scheduler: Any, name: str | None) -> Any:
 def level_at(scheduler: Any, index: int) -> float:
     """The noise level of step `index`, from 0 (clean) to 1 (noise)."""
     return float(scheduler.timesteps[index]) / scheduler.config.num_train_timesteps
+
+
+def begins(scheduler: Any, strength: float) -> int:
+    """The step from which on a share `strength` of a prepared scheduler's steps is left, rounded up."""
+    steps = len(scheduler.timesteps)
+    return steps - math.ceil(round(steps * strength, 6))
+
+
+def begins_anywhere(scheduler: Any) -> bool:
+    """Whether a scheduler finds its step by the timestep: one that visits a timestep twice must take all of them."""
+    return len(scheduler.timesteps.unique()) == len(scheduler.timesteps)
 
 
 def step(scheduler: Any, prediction: torch.Tensor, index: int, latent: torch.Tensor, noise: Noise) -> torch.Tensor:

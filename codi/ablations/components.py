@@ -102,7 +102,7 @@ class Nothing(nn.Module):
 
 
 class TimelessBridge(AttentionBridge):
-    """The same without a clock."""
+    """An AttentionBridge without a clock."""
 
     def prepare(self, tokens: Tokens) -> KeysValues:
         """See Bridge."""

@@ -8,6 +8,7 @@ sampler.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
@@ -20,7 +21,8 @@ from codi.modalities.audio.denoiser import AudioDenoiser
 from codi.modalities.audio.engine import AudioEngine
 from codi.pipeline import CoDiPipeline
 from codi.training import latents
-from codi.training.denoisers import draw_levels, noised
+from codi.training.bridges import Corrupt, flow
+from codi.training.denoisers import draw_levels
 from codi.training.loop import FitConfig, Losses, fit, runs_folder
 from codi.types import ClipSpec
 
@@ -55,32 +57,42 @@ class NoiseUNet(UNet2DConditionModel):
         return UNet2DConditionOutput(sample=scaled + (1 - level) * velocity)
 
 
+@cache
+def _kept() -> torch.Tensor:
+    """Squares of the signal's share, by timestep."""
+    return noise_scheduler().alphas_cumprod
+
+
 def scales(timestep: torch.Tensor, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """How much of a latent is signal and how much noise at timesteps [batch]; both broadcast to the latent."""
-    kept = noise_scheduler().alphas_cumprod.to(like.device)
+    kept = _kept().to(like.device)
     at = kept[timestep.round().long().clamp(0, len(kept) - 1)].view(-1, *[1] * (like.ndim - 1)).to(like.dtype)
     return at.sqrt(), (1 - at).sqrt()
 
 
-def noise_added(clean: torch.Tensor, level: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The latent at timestep 1000 x level [batch], and the noise that should be predicted; at level 0 it is clean."""
+def noise_added(clean: torch.Tensor, level: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The corruption of noise prediction (see Corrupt): at timestep 1000 x level, clean at level 0.
+
+    Errors are weighted as a velocity's would be (Salimans and Ho 2022, section 4): near the noise, where structure is
+    settled, hardly anything is missing from a prediction of the noise.
+    """
     white = torch.randn_like(clean)
     signal, noise = scales(1000 * level, clean)
     stands = (level == 0).view_as(signal)
-    return torch.where(stands, clean, signal * clean + noise * white), white
+    return torch.where(stands, clean, signal * clean + noise * white), white, signal**-2
 
 
-CORRUPTIONS: Final = {"flow": noised, "noise": noise_added}
-"""(clean latents, levels [batch]) -> noisy latents and what should be predicted, by the kind of expert."""
+CORRUPTIONS: Final[dict[str, Corrupt]] = {"flow": flow, "noise": noise_added}
+"""By the kind of expert."""
 
 
 def with_noise_expert(pipe: CoDiPipeline) -> CoDiPipeline:
     """The pipeline with a sound expert of the other kind, trained if it has not been."""
-    flow = pipe.components["audio_denoiser"]
-    unet = NoiseUNet.from_config(flow.config)
+    base = pipe.components["audio_denoiser"]
+    unet = NoiseUNet.from_config(base.config)
     path = runs_folder() / "ablations" / "expert_noise" / "final.safetensors"
     if not path.exists():
-        unet.load_state_dict(flow.state_dict())
+        unet.load_state_dict(base.state_dict())
         _train(unet)
         save_file(unet.state_dict(), path)
     unet.load_state_dict(load_file(path))
@@ -91,7 +103,7 @@ def with_noise_expert(pipe: CoDiPipeline) -> CoDiPipeline:
 
 
 def _train(unet: NoiseUNet) -> None:
-    """The error of the noise, weighted as a velocity's would be (Salimans and Ho 2022, section 4)."""
+    """The weighted error of the noise alone, without a critic."""
     stored, facts = latents.load("audio"), latents.facts_table(latents.stored("audio"))
     prompts, clock, denoiser = latents.Prompts(), AudioEngine({}).clock(ClipSpec()), AudioDenoiser(unet)
 
@@ -99,9 +111,9 @@ def _train(unet: NoiseUNet) -> None:
         rows = rng.integers(0, len(stored), batch)
         prompt, _ = prompts.draw(facts[rows], rng)
         level = draw_levels(batch, SHIFT)
-        noisy, target = noise_added(torch.from_numpy(stored[rows]).float(), level)
-        missed = (denoiser(noisy, level, prompt, clock).sample - target) / scales(1000 * level, noisy)[0]
-        return {"loss": missed.square().mean()}
+        noisy, target, weight = noise_added(torch.from_numpy(stored[rows]).float(), level)
+        missed = denoiser(noisy, level, prompt, clock).sample - target
+        return {"loss": (weight * missed.square()).mean()}
 
     config = FitConfig(steps=STEPS, batch=32, lr=2e-4, warmup=50, ema=0.99, bf16=True)
     fit("ablations/expert_noise", unet.requires_grad_(True), loss, config)

@@ -41,7 +41,9 @@ def generate(  # noqa: PLR0913  the options of the command
     bridge: Annotated[float | None, typer.Option(help="How strongly outputs steer each other; 0: not.")] = None,
     bridge_start: Annotated[float | None, typer.Option(help="Share of the steps after which they begin to.")] = None,
     bridge_end: Annotated[float | None, typer.Option(help="Share of the steps after which they cease to.")] = None,
-    guidance_end: Annotated[float | None, typer.Option(help="Share of the steps guided by the prompt.")] = None,
+    guidance_end: Annotated[
+        float | None, typer.Option(help="Share of the steps after which the prompt guides no more.")
+    ] = None,
     num: Annotated[int, typer.Option(help="Results of each output.")] = 1,
     negative: Annotated[Many, typer.Option(help="What to keep away from, written as inputs are.")] = None,
     weights: Annotated[Many, typer.Option(help="Weights of inputs and givens: text=1,image=.5.")] = None,

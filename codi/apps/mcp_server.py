@@ -89,7 +89,7 @@ class Tools:
             Sequence[str],
             Field(
                 description="What stands and is kept: a file, or as in video@0:1=clip.mp4 the seconds of it that "
-                "stand while the rest is made."
+                "stand while the rest is made, or as in video@~0.8=clip.mp4 what 0.8 of the steps make anew."
             ),
         ] = (),
         seed: int = 0,
@@ -129,6 +129,8 @@ class Tools:
                 arguments.read_source(f"{TEXT}={questions.changed(caption, change, self._asked(file))}", "--inputs"),
             )
             wanted = arguments.check_outputs(outputs or [source.modality], ())
+            if strength is not None and source.modality not in wanted:
+                raise InputError("strength", f"is of {source.modality}, which is no output", "leave one of them out")
             share = strength or (1.0 if questions.moves(change) else LIGHTLY)
             stand = (replace(source, strength=share),) if share < 1 and source.modality in wanted else ()
             return self._make(prompts, stand, wanted, self._seed(file) if seed is None else seed, steps, context)
@@ -225,8 +227,8 @@ class Tools:
 
 
 def _timed(head: str) -> bool:
-    """Whether what stands after the @ are seconds, and no mask's file."""
-    return re.fullmatch(r"[\d.:,]+", head.partition("@")[2]) is not None
+    """Whether what stands after the @ are seconds or a strength, and no mask's file."""
+    return re.fullmatch(r"~?[\d.:,]+", head.partition("@")[2]) is not None
 
 
 def _bundles(root: Path) -> Iterator[Path]:

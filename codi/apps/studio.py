@@ -145,7 +145,10 @@ class Root:
         Raises:
             InputError: a path that leads out of it, through links too.
         """
-        found = (self.folder / Path(name).expanduser()).resolve()
+        try:
+            found = (self.folder / Path(name).expanduser()).resolve()
+        except RuntimeError:  # ~ of a user that there is none of
+            raise InputError(name, "is no path here", f"name a file below {self.folder}") from None
         if not found.is_relative_to(self.folder):
             raise InputError(name, "lies outside the folder that this server may use", f"put it below {self.folder}")
         return found

@@ -124,7 +124,7 @@ def debug_bundle(folder: Path, seed: int = 0) -> Path:
 
 
 STIRRED = ("attn2.to_v.weight", "to_out.weight", "to_add.weight", "dense.2.weight", "out_proj.weight", "leave.weight")
-"""Ends of the names of weights that let prompts and partners in."""
+"""Ends of the names of weights that the debug bundle draws wide, so that prompts and partners show."""
 
 
 def _stir(*models: nn.Module) -> None:

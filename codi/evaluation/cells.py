@@ -105,6 +105,11 @@ def run_cell(engine: Engine, cell: Cell, count: int, seed: int, folder: Path) ->
     return samples
 
 
+def sampled(path: Path, of: str) -> bool:
+    """Whether samples of that engine lie there; of any, where `of` is empty."""
+    return path.exists() and (not of or json.loads(path.read_text()).get("asked", {}).get("of") == of)
+
+
 def save_samples(path: Path, samples: Sequence[Sample], header: Mapping[str, Any]) -> None:
     """Writes samples as JSON, and their features beside it as .npz; the JSON appears last, and whole."""
     path.parent.mkdir(parents=True, exist_ok=True)

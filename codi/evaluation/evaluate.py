@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from codi.evaluation.cells import Cell, Sample, load_samples, run_cell, save_samples
+from codi.evaluation.cells import Cell, Sample, load_samples, run_cell, sampled, save_samples
 from codi.evaluation.conflict import score_conflicts
 from codi.evaluation.engines import Engine
 from codi.evaluation.faces import FACES
@@ -37,6 +37,7 @@ class Plan:
         part, parts: run every `parts`-th cell from `part` on, to share a suite among processes.
         only: cells whose name contains this text.
         ceiling: folder of the oracle's figures, which the report then normalises by; without it by 1.
+        of: identity of the engine whose samples count; "" for all that lie in the folder.
     """
 
     suite: str
@@ -46,6 +47,7 @@ class Plan:
     parts: int = 1
     only: str = ""
     ceiling: Path | None = None
+    of: str = ""
 
 
 def evaluate(engine: Engine, plan: Plan, out: Path) -> dict[str, Any]:
@@ -64,7 +66,7 @@ def evaluate(engine: Engine, plan: Plan, out: Path) -> dict[str, Any]:
     """
     if plan.suite in SPECIAL:
         return SPECIAL[plan.suite](engine, plan, out)
-    cells = _chosen(plan)
+    cells, plan = _chosen(plan), replace(plan, of=engine.identity)
     folder = out / plan.suite
     reference = reference_samples(out)
     for n, cell in enumerate(cells):
@@ -85,7 +87,7 @@ def _chosen(plan: Plan) -> list[Cell]:
 
 def summarise(plan: Plan, folder: Path, reference: Mapping[str, np.ndarray], out: Path) -> Summary:
     """Scores every cell of the suite that lies in the folder; writes figures and report."""
-    cells = [cell for cell in SUITES[plan.suite]() if (folder / f"{cell.name}.json").exists()]
+    cells = [cell for cell in SUITES[plan.suite]() if sampled(folder / f"{cell.name}.json", plan.of)]
     samples = {cell.name: load_samples(folder / f"{cell.name}.json") for cell in cells}
     figures = {cell.name: {"inputs": cell.inputs} | score(samples[cell.name], reference) for cell in cells}
     compared = [(a, b) for a, b in COMPARED.get(plan.suite, ()) if a in samples and b in samples]

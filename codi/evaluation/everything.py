@@ -108,13 +108,15 @@ def _pieces(share: Share) -> list[str]:
 
 
 def _run(engine: Engine, share: Share, out: Path, seed: int, on_step: Step) -> Summary:
-    plan = Plan(share.suite, share.count, seed, only=share.only)
+    plan = Plan(share.suite, share.count, seed, only=share.only, of=engine.identity)
     if share.suite in SPECIAL:
         on_step(share.suite)
         return Summary(_special(engine, plan, out))
     if share.ceiling:
         oracle = replace(plan, count=share.ceiling)
-        _cells(Oracle(), oracle, out / "ceiling", lambda name: on_step(f"ceiling of {name}"))
+        _cells(
+            Oracle(), replace(oracle, of=Oracle.identity), out / "ceiling", lambda name: on_step(f"ceiling of {name}")
+        )
         plan = replace(plan, ceiling=out / "ceiling")
     return _cells(engine, plan, out, on_step)
 

@@ -37,8 +37,8 @@ CLIP = ClipSpec()
 OTHERS = Guidance()
 Latents = dict[str, tuple[torch.Tensor, torch.Tensor]]
 """By modality, clean latents [batch, ...] and their clock."""
-Corrupt = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
-"""(clean latents, levels [batch]) -> noisy latents and what should be predicted."""
+Corrupt = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor, torch.Tensor]]
+"""(clean latents, levels [batch]) -> noisy latents, what should be predicted, and weights of its squared error."""
 
 
 BASES: dict[str, tuple[str, type[Any]]] = {
@@ -227,9 +227,9 @@ def joint_pass(
 
     `corruptions` are of modalities whose experts are not of rectified flow; their estimates are not to be used.
     """
-    noisy = {name: corruptions.get(name, noised)(latent, levels[name]) for name, (latent, _) in clean.items()}
+    noisy = {name: corruptions.get(name, flow)(latent, levels[name]) for name, (latent, _) in clean.items()}
     shown: dict[str, Tokens] = {}
-    for name, (latent, _) in noisy.items():
+    for name, (latent, _, _) in noisy.items():
         environment = engines[name].environment
         if environment is not None:
             seen = (
@@ -239,13 +239,18 @@ def joint_pass(
             )
             shown[name] = Tokens(environment(seen, levels[name]), engines[name].token_times(clean[name][1]))
     made: dict[str, Made] = {}
-    for name, (latent, target) in noisy.items():
+    for name, (latent, target, weight) in noisy.items():
         if (levels[name] > 0).any():
             partners = gather(guidance.seen(name, shown)) if bridged else None
             velocity = engines[name].denoiser(latent, levels[name], prompt, clean[name][1], partners).sample
             level = levels[name].view(-1, *([1] * (latent.ndim - 1)))
-            made[name] = Made((velocity - target).square().mean(), latent - level * velocity)
+            made[name] = Made((weight * (velocity - target).square()).mean(), latent - level * velocity)
     return Joint(made, shown)
+
+
+def flow(clean: torch.Tensor, level: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Rectified flow's corruption (see Corrupt)."""
+    return *noised(clean, level), torch.ones(())
 
 
 @torch.no_grad()

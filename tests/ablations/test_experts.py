@@ -30,7 +30,7 @@ def test_it_starts_with_the_same_idea_of_what_is_clean():
 def test_its_latents_have_unit_variance_at_every_level_and_a_given_is_clean():
     torch.manual_seed(0)
     clean = torch.randn(4, 16, 4, 32)
-    noisy, target = noise_added(clean, torch.tensor([0.0, 0.3, 0.7, 1.0]))
+    noisy, target, _ = noise_added(clean, torch.tensor([0.0, 0.3, 0.7, 1.0]))
     assert torch.equal(noisy[0], clean[0]) and not torch.equal(noisy[1], clean[1])
     assert torch.allclose(noisy.flatten(1).std(1), torch.ones(4), atol=0.1)
     assert torch.allclose(noisy[3], target[3], atol=0.5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -56,6 +57,16 @@ def test_an_assistant_chains_its_calls(bundle: Path, tmp_path: Path) -> None:
         assert (scored.frames == video.read(tmp_path / made["files"]["video"]).frames).all()
         blue = await client.call_tool("edit", {"file": made["files"]["image"], "change": "make it blue", "steps": 2})
         assert not blue.is_error and blue.structured_content["seed"] == 3
+        for change, strength in (("make it blue", 0.8), ("let it bounce", None)):
+            asked = {"file": made["files"]["video"], "change": change, "steps": 5}
+            anew = (await client.call_tool("edit", asked)).structured_content["files"]["video"]
+            given = json.loads(video.read_recipe(tmp_path / anew))["given"]
+            assert [one["strength"] for one in given] == ([] if strength is None else [strength])
+        refused = await client.call_tool("edit", {**asked, "outputs": ["audio"], "strength": 0.5})
+        assert refused.is_error and "strength" in refused.content[0].text
+        near = ["image@~0.5=" + made["files"]["image"]]
+        begun = await client.call_tool("generate", {"outputs": ["image"], "given": near, "prompt": "a", "steps": 2})
+        assert not begun.is_error
         half = ["audio@0:1=" + sound.structured_content["files"]["audio"]]
         part = await client.call_tool("generate", {"outputs": ["audio"], "given": half, "steps": 2})
         assert not part.is_error
@@ -75,6 +86,8 @@ def test_refusals_are_one_line_and_nothing_outside_the_root_is_read(bundle: Path
     (root / "link.png").symlink_to(tmp_path / "secret.png")
 
     async def turns(client: Any) -> None:
+        refused = await client.call_tool("generate", {"outputs": ["text"], "inputs": ["~nobody-has-this-name/x.png"]})
+        assert refused.is_error and "is no path here" in refused.content[0].text
         for name in ("../secret.png", str(tmp_path / "secret.png"), "link.png", "image@0.5=../secret.png"):
             refused = await client.call_tool("generate", {"outputs": ["text"], "inputs": [name]})
             assert refused.is_error and "outside the folder" in refused.content[0].text

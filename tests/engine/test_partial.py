@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from diffusers import FlowMatchEulerDiscreteScheduler, FlowMatchHeunDiscreteScheduler
 
 from codi import InputError, Part
 from codi.media import Audio
 from codi.modalities.audio.engine import AudioEngine
 from codi.modalities.video.engine import VideoEngine
 from codi.sampling import Held
+from codi.schedule import begins, prepared
 from codi.types import ClipSpec
 from tests import samples
 from tests.engine.test_joint import latents
@@ -141,6 +143,20 @@ def test_a_medium_made_anew_is_nearer_to_what_it_was_the_less_of_it_is_made(pipe
     assert far[0] > far[1] > far[2]
 
 
+def test_steps_that_nothing_is_made_in_cost_nothing(pipe, monkeypatch):
+    levels = []
+    engine = pipe.engine("image")
+    whole = type(engine.denoiser).__call__
+
+    def counted(self, latent, level, *rest):
+        levels.append(float(level[0]))
+        return whole(self, latent, level, *rest)
+
+    monkeypatch.setattr(type(engine.denoiser), "__call__", counted)
+    pipe("a ball", ["image"], {"image": Part(samples.picture(), strength=0.5)}, num_inference_steps=4)
+    assert len(levels) == 4  # two steps with guidance
+
+
 def test_a_strength_of_one_is_as_if_nothing_stood(pipe):
     asked = {"inputs": "a ball", "outputs": ["text"], "seed": 1}
     anew = latents(pipe, **asked, given={"text": Part("a red circle", strength=1.0)})["text"]
@@ -154,6 +170,25 @@ def test_a_strength_out_of_bounds_is_refused(pipe, strength):
 
 
 def test_strengths_of_one_batch_are_the_same(pipe):
-    given = [{"text": Part("a", strength=strength)} for strength in (0.5, 0.6)]
-    with pytest.raises(InputError, match="several strengths"):
-        pipe("a ball", ["text"], given, num_inference_steps=2)
+    for other in (Part("a", strength=0.6), "a"):
+        with pytest.raises(InputError, match=r"in some samples"):
+            pipe("a ball", ["text"], [{"text": Part("a", strength=0.5)}, {"text": other}], num_inference_steps=2)
+
+
+def test_a_strength_stands_alone(pipe):
+    with pytest.raises(InputError, match="give one of the two"):
+        pipe("a ball", ["video"], {"video": Part(samples.clip(), spans=((0, 1),), strength=0.5)})
+
+
+def test_a_strength_is_a_share_of_the_steps_that_a_scheduler_takes(pipe):
+    own = Part(samples.picture(), strength=0.5)
+    heun = pipe("a", ["image"], {"image": own}, num_inference_steps=4, scheduler="FlowMatchHeunDiscreteScheduler")
+    assert heun.image.shape == (64, 64, 3)
+    scheduler = prepared(FlowMatchHeunDiscreteScheduler(), 4, "cpu")
+    assert (len(scheduler.timesteps), begins(scheduler, 0.5), begins(scheduler, 1.0), begins(scheduler, 0.01)) == (
+        7,
+        3,
+        0,
+        6,
+    )
+    assert begins(prepared(FlowMatchEulerDiscreteScheduler(), 100, "cpu"), 0.07) == 93

@@ -81,6 +81,12 @@ def test_a_finished_cell_is_not_sampled_again(tmp_path):
         run_cell(Refuses("another bundle"), cell, 4, 1, tmp_path)
 
 
+def test_figures_are_of_one_engine_alone(tmp_path):
+    evaluate(Oracle(), Plan("solo", 2, only="text-text"), tmp_path)
+    assert evaluate(Oracle("another bundle"), Plan("solo", 2, only="text-image"), tmp_path).keys() == {"text-image"}
+    assert evaluate(Oracle(), Plan("solo", 2, only="text-text"), tmp_path).keys() == {"text-text"}
+
+
 def test_samples_survive_the_file(tmp_path):
     samples = run_cell(Oracle(), TIMED, 2, 1, tmp_path)
     for a, b in zip(samples, load_samples(tmp_path / "timed.json"), strict=True):

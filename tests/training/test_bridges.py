@@ -72,7 +72,7 @@ def test_an_expert_of_another_kind_learns_on_its_own_noise(engines):
 
     def corrupt(clean, level):
         seen.append(clean.shape[1:])
-        return torch.zeros_like(clean), torch.full_like(clean, 100.0)
+        return torch.zeros_like(clean), torch.full_like(clean, 100.0), torch.ones(())
 
     clip, levels = ClipSpec(), {name: torch.full((2,), 0.9) for name in PAIR}
     clean = {name: (torch.randn(2, *engine.latent_shape(clip)), engine.clock(clip)) for name, engine in engines.items()}
