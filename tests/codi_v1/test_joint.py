@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 from functools import cache
 
+import numpy as np
 import pytest
 import torch
 
 from codi.backbones.codi_v1.layers import OneTokenAttention
 from codi.backbones.codi_v1.pipeline import JointGuidance
 from codi.modality import registry
-from codi.types import InputError
+from codi.types import InputError, Part
 
 NAMES = tuple(registry())
 PAIRS = [pair for pair in itertools.permutations(NAMES, 2)]
@@ -112,3 +113,10 @@ def test_a_sample_of_a_batch_is_the_same_seed_alone_and_inputs_weigh(pipes):
     batch = latents(pipe, outputs=["audio"], num_outputs_per_prompt=2)["audio"]
     alone = latents(pipe, outputs=["audio"], seed=4)["audio"]
     assert torch.allclose(batch[1], alone[0], atol=1e-4)
+
+
+def test_an_output_may_begin_from_a_picture_in_official_mode_too(pipes):
+    pictures = [np.full((16, 16, 3), grey, np.uint8) for grey in (0, 255)]
+    asked = {"outputs": ["image"], "num_inference_steps": 4}
+    made = [latents(pipes["official"], **asked, given={"image": Part(p, strength=0.5)})["image"] for p in pictures]
+    assert not torch.allclose(made[0], made[1], atol=1e-3)

@@ -142,9 +142,10 @@ class CoDiV1Pipeline(CoDiPipeline):
         return Tokens(mean.to(like.device, like.dtype))
 
     def _check(self, call: Call) -> None:
-        if call.given[0] and self.mode == OFFICIAL:
+        partners = [name for name in call.given[0] if name not in call.outputs]
+        if partners and self.mode == OFFICIAL:
             raise InputError(
-                next(iter(call.given[0])),
+                partners[0],
                 "cannot be given: in official mode readers see their own output alone",
                 "name it in inputs, or use a bundle in partner mode whose bridges were retrained",
             )
