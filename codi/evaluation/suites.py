@@ -66,7 +66,7 @@ def schedule() -> list[Cell]:
     cheap = [
         replace(
             on,
-            name=f"guided-{guided:.0%}-bridged-{bridged:.0%}",
+            name=f"guided-{guided:g}-bridged-{bridged:g}",
             options={"guidance_end": guided, "bridge_end": bridged},
         )
         for guided, bridged in ((0.5, 1.0), (0.34, 1.0), (0.5, 0.75), (0.75, 0.75))
