@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
@@ -58,6 +58,7 @@ class KeysValues:
         added: [batch, positions, width] what is added at the tokens' moments.
         times: [positions] seconds, NaN where a token has no time.
         parts: positions of each partner.
+        found: what `near` gave, by clock: sites that share one share it.
     """
 
     keys: torch.Tensor
@@ -66,6 +67,13 @@ class KeysValues:
     added: torch.Tensor
     times: torch.Tensor
     parts: tuple[int, ...]
+    found: dict[torch.Tensor, torch.Tensor] = field(default_factory=dict)
+
+    def near(self, times: torch.Tensor) -> torch.Tensor:
+        """[batch, positions, width] what the partners show at the positions' [positions] seconds."""
+        if times not in self.found:
+            self.found[times] = nearness(times, self.times, self.parts).to(self.added.dtype) @ self.added
+        return self.found[times]
 
 
 class Reader(nn.Module):
@@ -167,8 +175,8 @@ class Bridge(ModelMixin, ConfigMixin):
         """
         mask = None if tokens.bias is None else tokens.bias[:, None, None]
         mixed = attend(self.query(site, hidden, times), tokens.keys, tokens.values, mask)
-        near = nearness(times, tokens.times, tokens.parts).to(tokens.added.dtype) @ tokens.added
-        return self._reader(site)(hidden, rearrange(mixed, "b h n c -> b n (h c)"), near)  # type: ignore[no-any-return]
+        found = rearrange(mixed, "b h n c -> b n (h c)")
+        return self._reader(site)(hidden, found, tokens.near(times))  # type: ignore[no-any-return]
 
     def query(self, site: str, hidden: torch.Tensor, times: torch.Tensor) -> torch.Tensor:
         """What a site asks with, [batch, heads, positions, channels], its clock in it; arguments as of `read`."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 
 import torch
 from diffusers.models.attention_processor import Attention
@@ -42,7 +43,7 @@ class Port:
 
         The processors stand in the model for as long as the pass: several denoisers may run one model.
         """
-        self.prompt_bias, self.times = prompt.bias, times
+        self.prompt_bias, self.times = prompt.bias, cache(times)
         self.tokens = self.bridge.prepare(partners) if self.bridge is not None and partners is not None else None
         former = [attention.processor for attention, _ in self._sites]
         try:

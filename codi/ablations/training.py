@@ -18,8 +18,8 @@ from codi.ablations.components import GRIDS, Discriminator
 from codi.ablations.experts import CORRUPTIONS
 from codi.modality import Engine, registry
 from codi.training import latents
-from codi.training.bridges import CLIP, Latents, joint_pass
-from codi.training.denoisers import draw_levels, noised
+from codi.training.bridges import CLIP, Latents, draw_pair_levels, joint_pass
+from codi.training.denoisers import noised
 from codi.training.loop import FitConfig, Losses, fit, runs_folder
 from codi.types import InputError, Tokens
 
@@ -87,13 +87,7 @@ def _check(folder: Path, asked: str) -> None:
 
 def draw_pair(rng: np.random.Generator, batch: int, arm: Arm) -> dict[str, torch.Tensor]:
     """Levels of both sides."""
-    kind, shared = rng.random(), draw_levels(batch, SHIFT, 0.1)
-    if kind < arm.same:
-        return dict.fromkeys(GRIDS, shared)
-    levels = {name: draw_levels(batch, SHIFT, 0.1) for name in GRIDS}
-    if kind > 1 - arm.clean:
-        levels[str(rng.choice(list(GRIDS)))] = torch.zeros(batch)
-    return levels
+    return draw_pair_levels(list(GRIDS), batch, SHIFT, rng, arm.clean, same=arm.same)
 
 
 def beside(

@@ -111,14 +111,16 @@ def draw_pair_levels(
     rng: np.random.Generator,
     clean: float = 0.2,
     given: str | None = None,
+    same: float | None = None,
 ) -> dict[str, torch.Tensor]:
-    """Levels by modality: a share with one side `clean`, of the rest five in eight the same and three independent.
+    """Levels by modality: a share with one side `clean`, a share where all have the `same`, the rest independent.
 
     Args:
         given: the side that is clean; any of them where it is None.
+        same: where it is None, five in eight of what is not clean.
     """
     kind, shared = rng.random(), draw_levels(batch, shift, 0.1)
-    if kind < (1 - clean) * 5 / 8:
+    if kind < ((1 - clean) * 5 / 8 if same is None else same):
         return dict.fromkeys(names, shared)
     levels = {name: draw_levels(batch, shift, 0.1) for name in names}
     if kind > 1 - clean:

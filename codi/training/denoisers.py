@@ -7,7 +7,7 @@ are drawn with a shift (Esser et al. 2024, section 5.3.2), because nearly all st
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Final
 
@@ -90,6 +90,24 @@ def focus(sample: Sample, sure: torch.Tensor, gain: float) -> torch.Tensor | flo
     return 1 + gain * sure.view(-1, *([1] * (sample.clean.ndim - 1))) * sample.object
 
 
+def trembling(error: torch.Tensor) -> torch.Tensor:
+    """[batch, channels, frames - 1, ...] errors by which neighbouring frames [batch, channels, frames, ...] differ.
+
+    A clip may be wrong in all frames alike and still move as it should; what errs anew in each of them trembles.
+    Errors that are independent from frame to frame keep their size.
+    """
+    return (error[:, :, 1:] - error[:, :, :-1]) / 2**0.5
+
+
+def squared(error: torch.Tensor, weights: torch.Tensor | float, steady: float) -> torch.Tensor:
+    """[batch] weighed squared errors; of clips, with those that tremble, weighed by `steady`, beside them."""
+    total = (error.square() * weights).flatten(1).mean(1)
+    if not steady:
+        return total
+    between = weights[:, :, 1:] if isinstance(weights, torch.Tensor) else weights
+    return total + steady * (trembling(error).square() * between).flatten(1).mean(1)
+
+
 def marked(prompt: Tokens, strange: torch.Tensor | None) -> Tokens:
     """Prompts with one token more beside what is strange: it teaches, and nobody asks for it afterwards.
 
@@ -119,12 +137,103 @@ def judged(
     return sure * critic.missed(read, sample.facts, events) + (asked - sure) * critic.missed(read, named, None)
 
 
+@dataclass(frozen=True)
+class Settings:
+    """How a denoiser's errors are drawn and weighed.
+
+    Attributes:
+        shift, even, lowest: of the levels, as draw_levels has them.
+        known: the level above which neither the critic nor the object's weight counts.
+        named: the same for what the prompt names; None as `known`.
+        gain: weight of the object, beside that of everything else.
+        steady: weight of errors that differ from frame to frame.
+        critic: weight of what the critic finds wrong.
+        told: weight of what the features do not tell.
+    """
+
+    shift: float
+    even: float = 0.25
+    lowest: float = 0.0
+    known: float = 0.95
+    named: float | None = None
+    gain: float = 3.0
+    steady: float = 0.0
+    critic: float = 0.0
+    told: float = 0.0
+
+    @classmethod
+    def of(cls, config: DictConfig) -> Settings:
+        """Those that a stage's configuration names."""
+        return cls(**{field.name: config[field.name] for field in fields(cls) if field.name in config})
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is minimised.
+
+    Attributes:
+        denoiser: what learns.
+        draw: (generator, batch) -> training data.
+        prompts: of the data.
+        clock: of the latents.
+        settings: weights.
+        critic: judges the estimates of the clean latents.
+        told: asks the features where the object is; learns with the denoiser.
+    """
+
+    denoiser: Denoiser
+    draw: Draw
+    prompts: latents.Prompts
+    clock: torch.Tensor
+    settings: Settings
+    critic: Critic | None = None
+    told: Told | None = None
+
+    def loss(self, rng: np.random.Generator, batch: int) -> Losses:
+        """Of one batch: "loss" and its parts; "high" is the squared error near the noise, where structure is set."""
+        settings = self.settings
+        level = draw_levels(batch, settings.shift, settings.even, settings.lowest)
+        error, wrong, silent = self._errors(rng, level, settings.gain, settings.steady)
+        high = (level > 0.8).float()
+        near_noise = (error * high).sum() / high.sum().clamp_min(1)
+        total = error.mean() + settings.critic * wrong + settings.told * silent
+        return {"loss": total, "high": near_noise, "wrong": wrong, "silent": silent}
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """Squared errors of the clean latents' estimates, at some levels, of the same batches each time."""
+        rng = np.random.default_rng(1)
+        torch.manual_seed(1)
+        at = (0.1, 0.5, 0.8, 0.9, 0.95)
+        levels = {level: torch.full((32,), level) for level in at}
+        return {f"x0 {level}": level**2 * float(self._errors(rng, full)[0].mean()) for level, full in levels.items()}
+
+    def _errors(
+        self, rng: np.random.Generator, level: torch.Tensor, gain: float = 0.0, steady: float = 0.0
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """[batch] weighed squared errors at `level` [batch]; what the critic finds wrong; what features do not tell."""
+        sample, nothing = self.draw(rng, len(level)), torch.zeros(())
+        prompt, named = self.prompts.draw(sample.facts, rng)
+        noisy, target = noised(sample.clean, level)
+        made = self.denoiser(noisy, level, marked(prompt, sample.strange), self.clock)
+        predicted = made.sample
+        silent = nothing if self.told is None else self.told(made.features, sample.object, sample.events)
+        sure = known(level, self.settings.known)
+        error = squared(predicted - target, focus(sample, sure, gain), steady)
+        if self.critic is None:
+            return error, nothing, silent
+        estimate = noisy - level.view(-1, *([1] * (noisy.ndim - 1))) * predicted
+        named_until = self.settings.known if self.settings.named is None else self.settings.named
+        asked = torch.maximum(sure, known(level, named_until))
+        return error, judged(self.critic, estimate, sample, named, sure, asked).mean(), silent
+
+
 def train(
     name: str,
     model: nn.Module,
     denoiser: Denoiser,
     draw: Draw,
-    settings: DictConfig,
+    config: DictConfig,
     clock: torch.Tensor,
     critic: Critic | None = None,
     told: Told | None = None,
@@ -135,61 +244,19 @@ def train(
         name: the modality.
         model: what is trained and saved.
         denoiser: runs it.
-        draw: (generator, batch) -> training data.
-        settings: `start` names a weight file to begin from, `captions` how many there are to learn from.
-            `shift`, `even` and `lowest` are draw_levels'; `critic` weighs the critic's term, `known`
-            is the level above which neither it nor the object's weight counts, `named` the same for what the prompt
-            names; `told` weighs what features must tell.
-        clock: of the latents.
-        critic: judges the estimates of the clean latents.
-        told: asks the features where the object is; learns with the model.
+        draw, clock, critic, told: as of Objective.
+        config: Settings' fields; `start` names a weight file to begin from, `captions` how many there are to learn
+            from.
     """
-    if settings.get("start"):
-        _start(model, Path(settings.start))
+    if config.get("start"):
+        _start(model, Path(config.start))
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a tenth faster on a CPU
-    if settings.fit.get("bf16"):
+    if config.fit.get("bf16"):
         _write_attention_out(model)
-    prompts = latents.Prompts(captions=int(settings.get("captions", CAPTIONS)))
-    shift, even = float(settings.shift), float(settings.get("even", 0.25))
-
-    highest = float(settings.get("known", 0.95))
-
-    def errors(
-        rng: np.random.Generator, batch: int, level: torch.Tensor, gain: float = 0.0
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        sample, nothing = draw(rng, batch), torch.zeros(())
-        prompt, named = prompts.draw(sample.facts, rng)
-        prompt = marked(prompt, sample.strange)
-        noisy, target = noised(sample.clean, level)
-        made = denoiser(noisy, level, prompt, clock)
-        predicted = made.sample
-        silent = nothing if told is None else told(made.features, sample.object, sample.events)
-        sure = known(level, highest)
-        squared = (predicted - target).square() * focus(sample, sure, gain)
-        error = squared.flatten(1).mean(1)
-        if critic is None:
-            return error, nothing, silent
-        estimate = noisy - level.view(-1, *([1] * (noisy.ndim - 1))) * predicted
-        asked = torch.maximum(sure, known(level, float(settings.get("named", highest))))
-        return error, judged(critic, estimate, sample, named, sure, asked).mean(), silent
-
-    def loss(rng: np.random.Generator, batch: int) -> Losses:
-        level = draw_levels(batch, shift, even, float(settings.get("lowest", 0.0)))
-        error, wrong, silent = errors(rng, batch, level, gain=3.0)
-        high = (level > 0.8).float()
-        squared = (error * high).sum() / high.sum().clamp_min(1)
-        total = error.mean() + settings.get("critic", 0.0) * wrong + settings.get("told", 0.0) * silent
-        return {"loss": total, "high": squared, "wrong": wrong, "silent": silent}
-
-    @torch.no_grad()
-    def validate() -> dict[str, float]:
-        rng = np.random.default_rng(1)
-        torch.manual_seed(1)
-        at = (0.1, 0.5, 0.8, 0.9, 0.95)
-        return {f"x0 {level}": level**2 * float(errors(rng, 32, torch.full((32,), level))[0].mean()) for level in at}
-
+    prompts = latents.Prompts(captions=int(config.get("captions", CAPTIONS)))
+    objective = Objective(denoiser, draw, prompts, clock, Settings.of(config), critic, told)
     learning = model if told is None else nn.ModuleList([model, told])
-    folder = fit(f"denoiser_{name}", learning, loss, FitConfig(**settings.fit), validate)
+    folder = fit(f"denoiser_{name}", learning, objective.loss, FitConfig(**config.fit), objective.validate)
     model.save_pretrained(folder / "final")  # type: ignore[operator]
 
 

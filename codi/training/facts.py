@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -90,7 +91,10 @@ def caption_bank(count: int = CAPTIONS, seed: int = 5) -> CaptionBank:
     path = runs_folder() / f"captions_{count}_{seed}.pt"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(_build(count, seed), path)
+        # Another process may be building it too, and may have mapped it by now: it is replaced, never written over.
+        whole = path.with_suffix(f".{os.getpid()}.tmp")
+        torch.save(_build(count, seed), whole)
+        whole.replace(path)
     stored = torch.load(path, weights_only=True, mmap=True)
     return CaptionBank(stored["texts"], stored["facts"], stored["hidden"], stored["mask"])
 

@@ -128,6 +128,16 @@ def test_what_has_no_time_is_at_every_moment_and_a_picture_at_an_instant_there_a
     assert near[:, 1].round(decimals=3).tolist() == [1, 0, 1]
 
 
+def test_sites_of_one_clock_share_what_is_near_and_those_of_another_do_not():
+    torch.manual_seed(0)
+    bridge = Bridge({"a": 4, "b": 4}, width=8)
+    tokens = bridge.prepare(Tokens(torch.randn(1, 2, 8), seconds(0.2, 1.0)))
+    early, late = seconds(0.2), seconds(1.0)
+    assert tokens.near(early) is tokens.near(early)
+    assert not torch.allclose(tokens.near(early), tokens.near(late))
+    torch.testing.assert_close(tokens.near(late), tokens.added[:, 1:], atol=1e-2, rtol=1e-2)
+
+
 def test_eyes_see_across_the_quarters_of_a_picture_and_never_across_pictures():
     torch.manual_seed(0)
     encoder = EnvironmentEncoder(5 + 3 * 16, slots=4, cell_channels=3)
