@@ -29,7 +29,7 @@ from codi.networks.clip_transformer import ClipTransformer
 from codi.training import latents
 from codi.training.critic import ClipAndFrames, Critic, load_critic
 from codi.training.facts import CAPTIONS
-from codi.training.loop import FitConfig, Losses, fit, runs_folder
+from codi.training.loop import FitConfig, Losses, fit, has_bf16, runs_folder
 from codi.training.telling import Told
 from codi.types import ClipSpec, Tokens
 from codi.worlds.sounding_shapes.factors import FACTORS
@@ -251,7 +251,7 @@ def train(
     if config.get("start"):
         _start(model, Path(config.start))
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a tenth faster on a CPU
-    if config.fit.get("bf16"):
+    if config.fit.get("bf16") and has_bf16(torch.device("cpu")):
         _write_attention_out(model)
     prompts = latents.Prompts(captions=int(config.get("captions", CAPTIONS)))
     objective = Objective(denoiser, draw, prompts, clock, Settings.of(config), critic, told)

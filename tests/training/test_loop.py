@@ -37,6 +37,20 @@ def model_and_loss():
     return model, loss
 
 
+@pytest.mark.parametrize("has", [True, False])
+def test_bfloat16_is_used_where_the_device_has_it_alone(has, monkeypatch):
+    monkeypatch.setattr("codi.training.loop.has_bf16", lambda device: has)
+    model, loss = model_and_loss()
+    used = []
+
+    def watched(rng: np.random.Generator, batch: int) -> dict[str, torch.Tensor]:
+        used.append(torch.is_autocast_enabled("cpu"))
+        return loss(rng, batch)
+
+    fit("bf16", model, watched, replace(CONFIG, steps=1, bf16=True))
+    assert used == [has]
+
+
 def test_a_resumed_run_equals_an_uninterrupted_one():
     model, loss = model_and_loss()
     fit("whole", model, loss, CONFIG)
