@@ -90,24 +90,6 @@ def focus(sample: Sample, sure: torch.Tensor, gain: float) -> torch.Tensor | flo
     return 1 + gain * sure.view(-1, *([1] * (sample.clean.ndim - 1))) * sample.object
 
 
-def trembling(error: torch.Tensor) -> torch.Tensor:
-    """[batch, channels, frames - 1, ...] errors by which neighbouring frames [batch, channels, frames, ...] differ.
-
-    A clip may be wrong in all frames alike and still move as it should; what errs anew in each of them trembles.
-    Errors that are independent from frame to frame keep their size.
-    """
-    return (error[:, :, 1:] - error[:, :, :-1]) / 2**0.5
-
-
-def squared(error: torch.Tensor, weights: torch.Tensor | float, steady: float) -> torch.Tensor:
-    """[batch] weighed squared errors; of clips, with those that tremble, weighed by `steady`, beside them."""
-    total = (error.square() * weights).flatten(1).mean(1)
-    if not steady:
-        return total
-    between = weights[:, :, 1:] if isinstance(weights, torch.Tensor) else weights
-    return total + steady * (trembling(error).square() * between).flatten(1).mean(1)
-
-
 def marked(prompt: Tokens, strange: torch.Tensor | None) -> Tokens:
     """Prompts with one token more beside what is strange: it teaches, and nobody asks for it afterwards.
 
@@ -146,7 +128,6 @@ class Settings:
         known: the level above which neither the critic nor the object's weight counts.
         named: the same for what the prompt names; None as `known`.
         gain: weight of the object, beside that of everything else.
-        steady: weight of errors that differ from frame to frame.
         critic: weight of what the critic finds wrong.
         told: weight of what the features do not tell.
     """
@@ -157,7 +138,6 @@ class Settings:
     known: float = 0.95
     named: float | None = None
     gain: float = 3.0
-    steady: float = 0.0
     critic: float = 0.0
     told: float = 0.0
 
@@ -193,7 +173,7 @@ class Objective:
         """Of one batch: "loss" and its parts; "high" is the squared error near the noise, where structure is set."""
         settings = self.settings
         level = draw_levels(batch, settings.shift, settings.even, settings.lowest)
-        error, wrong, silent = self._errors(rng, level, settings.gain, settings.steady)
+        error, wrong, silent = self._errors(rng, level, settings.gain)
         high = (level > 0.8).float()
         near_noise = (error * high).sum() / high.sum().clamp_min(1)
         total = error.mean() + settings.critic * wrong + settings.told * silent
@@ -209,7 +189,7 @@ class Objective:
         return {f"x0 {level}": level**2 * float(self._errors(rng, full)[0].mean()) for level, full in levels.items()}
 
     def _errors(
-        self, rng: np.random.Generator, level: torch.Tensor, gain: float = 0.0, steady: float = 0.0
+        self, rng: np.random.Generator, level: torch.Tensor, gain: float = 0.0
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """[batch] weighed squared errors at `level` [batch]; what the critic finds wrong; what features do not tell."""
         sample, nothing = self.draw(rng, len(level)), torch.zeros(())
@@ -219,7 +199,7 @@ class Objective:
         predicted = made.sample
         silent = nothing if self.told is None else self.told(made.features, sample.object, sample.events)
         sure = known(level, self.settings.known)
-        error = squared(predicted - target, focus(sample, sure, gain), steady)
+        error = ((predicted - target).square() * focus(sample, sure, gain)).flatten(1).mean(1)
         if self.critic is None:
             return error, nothing, silent
         estimate = noisy - level.view(-1, *([1] * (noisy.ndim - 1))) * predicted

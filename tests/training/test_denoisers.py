@@ -8,7 +8,7 @@ import torch
 from einops import rearrange, repeat
 
 from codi.training.critic import ClipCritic, PictureCritic, SoundCritic
-from codi.training.denoisers import Sample, draw_levels, focus, judged, known, marked, noised, trembling
+from codi.training.denoisers import Sample, draw_levels, focus, judged, known, marked, noised
 from codi.training.latents import detuned, scene_at
 from codi.training.telling import Told
 from codi.types import Tokens
@@ -40,13 +40,6 @@ def test_nothing_is_weighed_or_judged_where_the_network_cannot_know():
     nothing = torch.full((2, 5), -1)
     wrong = judged(PictureCritic(), sample.clean, sample, nothing, sure, sure)
     assert wrong[0] > 0 and wrong[1] == 0
-
-
-def test_an_error_that_stands_still_does_not_tremble():
-    torch.manual_seed(0)
-    anew = torch.randn(8, 12, 16, 8, 8)
-    assert trembling(anew[:, :, :1].expand_as(anew)).abs().max() == 0
-    assert abs(float(trembling(anew).square().mean()) - 1) < 0.03
 
 
 def test_what_a_prompt_names_is_asked_for_where_the_latent_does_not_show_it():
