@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
@@ -37,15 +38,19 @@ def rotate(heads: torch.Tensor, times: torch.Tensor) -> torch.Tensor:
         times: [positions] seconds in float64, NaN where a position has no time.
     """
     timed, untimed = heads.chunk(2, dim=-1)
-    pairs = timed.shape[-1] // 2
+    cos, sin, present = _turns(times, timed.shape[-1] // 2, heads.dtype)
+    a, b = timed.chunk(2, dim=-1)
+    turned = torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)
+    return torch.cat([turned * present, untimed], dim=-1)
+
+
+@lru_cache(maxsize=32)  # (tensors are told apart by identity: the sites of a pass share one clock)
+def _turns(times: torch.Tensor, pairs: int, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Cosines and sines [positions, pairs] of the rotations, and [positions, 1] 1 where there is a time, else 0."""
     # Periods from an eighth of a second (one frame of the slowest video) to 16 s.
     periods = torch.logspace(-3, 4, pairs, base=2.0, dtype=torch.float64, device=times.device)
     angles = 2 * math.pi * times.nan_to_num(0.0)[:, None] / periods
-    cos, sin = angles.cos().to(heads.dtype), angles.sin().to(heads.dtype)
-    a, b = timed.chunk(2, dim=-1)
-    turned = torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)
-    present = (~times.isnan()).to(heads.dtype)[:, None]
-    return torch.cat([turned * present, untimed], dim=-1)
+    return angles.cos().to(dtype), angles.sin().to(dtype), (~times.isnan()).to(dtype)[:, None]
 
 
 @dataclass(frozen=True)
