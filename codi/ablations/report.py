@@ -43,7 +43,7 @@ class Row:
 
 
 HEAD = ("arm", "event F1 (95 %)", "shuffled", "1 frame late", "colour agrees", "tempo agrees", "clip obeys")
-HEAD_REST = ("sound obeys", "trained, M", "CPU-min")
+HEAD_REST = ("sound obeys", "seeds x samples", "trained, M", "CPU-min")
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -62,6 +62,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         _number(mean(row.agreement("tempo"))),
         _number(mean(row.adherence("video"))),
         _number(mean(row.adherence("audio"))),
+        f"{len(row.seeds)} x {row.seeds[0]['samples']}",
         f"{row.parameters / 1e6:.1f}" if row.parameters else "",
         f"{row.cpu_seconds / 60:.1f}" if row.cpu_seconds else "",
     )
