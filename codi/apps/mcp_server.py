@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -121,24 +120,20 @@ class Tools:
             float | None,
             Field(gt=0, le=1, description="How much is made anew; left out, little, or all where movement changes."),
         ] = None,
-        tries: Annotated[
-            int,
-            Field(ge=1, le=16, description="Seeds to try until the result, described again, is what was asked for."),
-        ] = 4,
     ) -> Annotated[CallToolResult, Made]:
         """Make a file's content anew with one thing changed and the other factors kept."""
         with told():
             source = self._source(file, "--inputs")
-            caption = questions.changed(self._caption(source), change, self._asked(file))
-            prompts = (arguments.read_source(f"{TEXT}={caption}", "--inputs"),)
+            caption = self._caption(source)
+            prompts = (
+                arguments.read_source(f"{TEXT}={questions.changed(caption, change, self._asked(file))}", "--inputs"),
+            )
             wanted = arguments.check_outputs(outputs or [source.modality], ())
             if strength is not None and source.modality not in wanted:
                 raise InputError("strength", f"is of {source.modality}, which is no output", "leave one of them out")
             share = strength or (1.0 if questions.moves(change) else LIGHTLY)
             stand = (replace(source, strength=share),) if share < 1 and source.modality in wanted else ()
-            first = self._seed(file) if seed is None else seed
-            seeds = range(first, first + tries)
-            return self._best(caption, seeds, lambda one: self._make(prompts, stand, wanted, one, steps, context))
+            return self._make(prompts, stand, wanted, self._seed(file) if seed is None else seed, steps, context)
 
     def describe(
         self, file: File, question: Annotated[str, Field(description='As in "what colour is it?"')] = ""
@@ -163,39 +158,10 @@ class Tools:
             head = f"{head.partition('@')[0]}@{self.root.path(head.partition('@')[2])}"
         return arguments.read_source(f"{head if placed else modality}={path}", option)
 
-    def _best(self, caption: str, seeds: Sequence[int], make: Callable[[int], CallToolResult]) -> CallToolResult:
-        """The first result that shows what the caption tells, or that which misses least of it; the others are removed.
-
-        What can be made once and then no more, since too many wait, is taken as it is.
-        """
-        best = make(seeds[0])
-        least = self._missed(caption, best) if len(seeds) > 1 else 0
-        for seed in seeds[1:]:
-            if not least:
-                break
-            try:
-                made = make(seed)
-            except InputError:
-                break
-            missed = self._missed(caption, made)
-            best, worse, least = (made, best, missed) if missed < least else (best, made, least)
-            shutil.rmtree(self.root.path(next(iter(_names(worse).values()))).parent)
-        return best
-
-    def _missed(self, caption: str, made: CallToolResult) -> int:
-        """How many of the caption's factors a result does not show; 0 where too many wait to look again."""
-        try:
-            seen = self._caption(*(self._source(name, "--inputs") for name in _names(made).values()))
-        except InputError:
-            return 0
-        return questions.missed(caption, seen, _names(made))
-
-    def _caption(self, *sources: arguments.Source) -> str:
-        """What media show together, told by the model; a text tells it itself."""
-        texts = [source for source in sources if source.modality == TEXT]
-        if texts:
-            return str(texts[0].media)
-        request = Request(tuple(sources), (), (TEXT,), {"seed": 0, "num_inference_steps": 12}, model=self.studio.model)
+    def _caption(self, source: arguments.Source) -> str:
+        if source.modality == TEXT:
+            return str(source.media)
+        request = Request((source,), (), (TEXT,), {"seed": 0, "num_inference_steps": 12}, model=self.studio.model)
         with tempfile.TemporaryDirectory() as scratch:
             return self.studio.make(request, Path(scratch))[0].read_text().strip()
 
@@ -258,12 +224,6 @@ class Tools:
                     ResourceLink(type="resource_link", uri=path.as_uri(), name=path.name, mime_type="video/mp4")
                 )
         return CallToolResult(content=blocks, structured_content=made.model_dump())
-
-
-def _names(made: CallToolResult) -> dict[str, str]:
-    """The files of a result by modality."""
-    assert made.structured_content is not None
-    return dict(made.structured_content["files"])
 
 
 def _timed(head: str) -> bool:

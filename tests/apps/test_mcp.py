@@ -14,13 +14,8 @@ import pytest
 mcp = pytest.importorskip("mcp")
 anyio = pytest.importorskip("anyio")
 
-import mcp_types as types  # noqa: E402
-
-from codi.apps.mcp_server import Tools  # noqa: E402
-from codi.apps.studio import Root  # noqa: E402
 from codi.modalities.image import media as image  # noqa: E402
 from codi.modalities.video import media as video  # noqa: E402
-from codi.types import InputError  # noqa: E402
 from codi.worlds.sounding_shapes import questions  # noqa: E402
 from tests import samples  # noqa: E402
 
@@ -60,11 +55,10 @@ def test_an_assistant_chains_its_calls(bundle: Path, tmp_path: Path) -> None:
         assert any(block.type == "audio" for block in sound.content)
         scored = video.read(tmp_path / sound.structured_content["files"]["video"])
         assert (scored.frames == video.read(tmp_path / made["files"]["video"]).frames).all()
-        blues = {"file": made["files"]["image"], "change": "make it blue", "steps": 2}
-        blue = await client.call_tool("edit", {**blues, "tries": 1})
+        blue = await client.call_tool("edit", {"file": made["files"]["image"], "change": "make it blue", "steps": 2})
         assert not blue.is_error and blue.structured_content["seed"] == 3
         for change, strength in (("make it blue", 0.8), ("let it bounce", None)):
-            asked = {"file": made["files"]["video"], "change": change, "steps": 5, "tries": 2}
+            asked = {"file": made["files"]["video"], "change": change, "steps": 5}
             anew = (await client.call_tool("edit", asked)).structured_content["files"]["video"]
             given = json.loads(video.read_recipe(tmp_path / anew))["given"]
             assert [one["strength"] for one in given] == ([] if strength is None else [strength])
@@ -83,30 +77,6 @@ def test_an_assistant_chains_its_calls(bundle: Path, tmp_path: Path) -> None:
 
     talk(bundle, tmp_path, turns)
     assert seen == [(1.0, 2.0), (2.0, 2.0)]
-
-
-@pytest.mark.parametrize(("missed", "taken"), [([0], 5), ([2, 1, 0], 7), ([2, 1, 1, 3], 6), ([2, None], 5)])
-def test_an_edit_is_the_first_that_shows_what_was_asked_or_the_nearest(
-    missed: list[int | None], taken: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tools = Tools(studio=None, root=Root(tmp_path))  # type: ignore[arg-type]  # what it makes is made up
-    found = dict(enumerate(missed, 5))
-
-    def make(seed: int) -> Any:
-        if found[seed] is None:
-            raise InputError("codi", "is busy", "try again")
-        place = tools.root.fresh() / "image.png"
-        place.write_text(str(seed))
-        return types.CallToolResult(content=[], structured_content={"files": {"image": tools.root.name(place)}})
-
-    def seen(caption: str, result: Any) -> int:
-        return found[int((tmp_path / result.structured_content["files"]["image"]).read_text())]  # type: ignore[return-value]
-
-    monkeypatch.setattr(tools, "_missed", seen)
-    best = tools._best("a blue star", range(5, 9), make)
-    (left,) = tmp_path.glob("made-*")
-    assert (left / "image.png").read_text() == str(taken)
-    assert best.structured_content["files"]["image"] == f"{left.name}/image.png"
 
 
 def test_refusals_are_one_line_and_nothing_outside_the_root_is_read(bundle: Path, tmp_path: Path) -> None:
@@ -152,13 +122,6 @@ def test_a_change_sets_its_factors_and_keeps_the_others(change: str, facts: dict
         wanted.pop("tempo")
     assert questions.facts_of(questions.changed(caption, change)) == wanted
     assert questions.moves(change) == bool({"motion", "tempo"} & facts.keys())
-
-
-def test_only_what_media_can_show_is_missed() -> None:
-    wanted, seen = "a small blue heart is pulsing slowly", "a large red heart is bouncing fast"
-    assert questions.missed(wanted, wanted, ["video"]) == 0
-    assert questions.missed(wanted, seen, ["image"]) == 2
-    assert questions.missed(wanted, seen, ["image", "audio"]) == 4
 
 
 def test_questions_are_answered_from_the_caption() -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
 
 from codi.types import InputError
 from codi.worlds.sounding_shapes.captions import full_caption, read_caption
-from codi.worlds.sounding_shapes.factors import FACTORS, SHOWN
+from codi.worlds.sounding_shapes.factors import FACTORS
 from codi.worlds.sounding_shapes.scene import sample_scene
 
 ASKED: Final[dict[str, str]] = {
@@ -78,13 +78,6 @@ def changed(caption: str, text: str, asked: str = "") -> str:
         values = "; ".join(f"{name}: {', '.join(values)}" for name, values in FACTORS.items())
         raise InputError(f"change {text!r}", "names nothing that can be changed", f"name one of {values}")
     return told({**facts_of(caption), **facts_of(asked), **change}, keep=change)
-
-
-def missed(wanted: str, seen: str, modalities: Iterable[str]) -> int:
-    """How many factors differ between the caption that was wanted and that of what was made, of those it can show."""
-    asked, found = facts_of(wanted), facts_of(seen)
-    shown = {name for modality in modalities for name in SHOWN[modality]}
-    return sum(found.get(name) != value for name, value in asked.items() if name in shown)
 
 
 def told(facts: Mapping[str, str], keep: Mapping[str, str]) -> str:
