@@ -43,6 +43,7 @@ class Port:
 
         The processors stand in the model for as long as the pass: several denoisers may run one model.
         """
+        # One tensor for sites of as many positions: what is computed from a clock is found again by it.
         self.prompt_bias, self.times = prompt.bias, cache(times)
         self.tokens = self.bridge.prepare(partners) if self.bridge is not None and partners is not None else None
         former = [attention.processor for attention, _ in self._sites]

@@ -57,9 +57,10 @@ def runs_folder() -> Path:
 
 
 def has_bf16(device: torch.device) -> bool:
-    """Whether the device computes in bfloat16; a processor without it is some fifty times slower in it."""
+    """Whether the device computes in bfloat16; a processor without it takes fifty times as long for a product in it."""
     if device.type == "cpu":
-        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  # (torch asks itself so)
+        # (torch asks itself so; builds without oneDNN, as on Apple's processors, have no such question)
+        return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
     return device.type != "cuda" or torch.cuda.is_bf16_supported()
 
 
