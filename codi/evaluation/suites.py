@@ -16,6 +16,9 @@ TRAINED_PROMPTS: Final = ("text",)
 REPEATS: Final = 8
 """Samples for each prompt of the mesh suite, whose shuffled pairs share a prompt."""
 
+CHEAP: Final = ((0.5, 0.0, 1.0), (0.34, 0.0, 1.0), (0.34, 0.25, 1.0), (0.5, 0.0, 0.75), (0.75, 0.0, 0.75))
+"""Share of the steps that the prompt guides, and the part in which bridges act."""
+
 
 def solo() -> list[Cell]:
     """Each output alone from a text prompt, in many wordings: adherence, entropy, Frechet distance."""
@@ -66,10 +69,10 @@ def schedule() -> list[Cell]:
     cheap = [
         replace(
             on,
-            name=f"guided-{guided:g}-bridged-{bridged:g}",
-            options={"guidance_end": guided, "bridge_end": bridged},
+            name=f"guided-{guided:g}-bridged-{start:g}-{end:g}",
+            options={"guidance_end": guided, "bridge_start": start, "bridge_end": end},
         )
-        for guided, bridged in ((0.5, 1.0), (0.34, 1.0), (0.5, 0.75), (0.75, 0.75))
+        for guided, start, end in CHEAP
     ]
     few = replace(on, name="8-steps", options={"num_inference_steps": 8})
     return [*parts, *scales, *cheap, few]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from codi.modalities.text.prompt import TextPromptEncoder
 from codi.modalities.video.prompt import VideoPromptEncoder
 from codi.networks.patch_autoencoder import PatchAutoencoder
 from codi.training.bridges import BASES
+from codi.training.critic import critic_weights
 from codi.training.facts import sentence_encoder
 from codi.training.loop import runs_folder
 
@@ -55,7 +57,8 @@ def build(settings: DictConfig) -> None:
 def restore(settings: DictConfig) -> None:
     """Put the bundle's weights where the stages leave theirs, so that training goes on where the runs folder was lost.
 
-    What the runs folder has is kept. Weights come back in half precision, optimisers not at all.
+    What the runs folder has is kept. Weights come back in half precision, optimisers not at all. Critics, which no bundle
+    has, come from `settings.critics`.
     """
     bundle, runs = Path(settings.folder), runs_folder()
     coupled = {path.name: (f"bridges/final/{path.name}", kind) for path, kind in _coupling_folders(bundle)}
@@ -63,6 +66,12 @@ def restore(settings: DictConfig) -> None:
         if (bundle / name).exists() and not (runs / place).exists():
             kind.from_pretrained(bundle / name).float().save_pretrained(runs / place)
             tqdm.write(f"restored: {runs / place}")
+    for weights in sorted(Path(settings.critics).glob("*.safetensors")):
+        place = critic_weights(weights.stem)
+        if not place.exists():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(weights, place)
+            tqdm.write(f"restored: {place}")
 
 
 def _coupling_folders(folder: Path) -> list[tuple[Path, type[Any]]]:

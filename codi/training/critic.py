@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -25,7 +26,6 @@ from codi.training import latents
 from codi.training.loop import FitConfig, Losses, fit, runs_folder
 from codi.worlds.sounding_shapes.factors import FACTORS, FRAMES, SHOWN
 
-WEIGHTS: Final = "final.safetensors"
 HELD_BACK: Final = 200
 """Clips that a critic is validated on."""
 
@@ -220,8 +220,8 @@ def train(name: str, count: int, draw: Draw, settings: DictConfig) -> None:
         clips = np.arange(count - HELD_BACK, count)
         return model.accuracy(*draw(np.random.default_rng(1), clips), events[clips])
 
-    folder = fit(f"critic_{name}", model, loss, FitConfig(**settings.fit), validate)
-    save_file(model.state_dict(), folder / WEIGHTS)
+    fit(f"critic_{name}", model, loss, FitConfig(**settings.fit), validate)
+    save_file(model.state_dict(), critic_weights(name))
 
 
 def train_image(settings: DictConfig) -> None:
@@ -254,8 +254,13 @@ def train_audio(settings: DictConfig) -> None:
     train("audio", len(latents.load("audio")), latents.sounds(0.5), settings)
 
 
+def critic_weights(name: str) -> Path:
+    """Where the finished critic of a modality stands."""
+    return runs_folder() / f"critic_{name}" / "final.safetensors"
+
+
 def load_critic(name: str) -> Critic:
     """The finished critic of a modality, frozen."""
     model = CRITICS[name]()
-    model.load_state_dict(load_file(runs_folder() / f"critic_{name}" / WEIGHTS))
+    model.load_state_dict(load_file(critic_weights(name)))
     return model.eval().requires_grad_(False)
