@@ -12,7 +12,7 @@ from typing import Final
 
 import torch
 
-from codi.ablations.arms import Arm, load_arms
+from codi.ablations.arms import EXPERTS, Arm, load_arms
 from codi.ablations.experts import with_noise_expert
 from codi.ablations.measure import Setting, measure, pipeline_of
 from codi.ablations.report import Row, draw, table
@@ -21,7 +21,7 @@ from codi.pipeline import CoDiPipeline
 from codi.training.loop import runs_folder
 from codi.types import InputError
 
-EXPERTS: Final[Mapping[str, Callable[[CoDiPipeline], CoDiPipeline]]] = {
+KINDS: Final[Mapping[str, Callable[[CoDiPipeline], CoDiPipeline]]] = {
     "flow": lambda pipe: pipe,
     "noise": with_noise_expert,
 }
@@ -64,8 +64,8 @@ def _run(
     name: str, arm: Arm, seed: int, pipe: CoDiPipeline, scenes: Callable[[], Scenes], args: argparse.Namespace
 ) -> None:
     """Train an arm once, and measure each of its settings."""
-    pipe = EXPERTS[arm.sound](pipe)
-    bases = {part: pipe.components[part].eval().requires_grad_(False) for part in ("video_denoiser", "audio_denoiser")}
+    pipe = KINDS[arm.sound](pipe)
+    bases = {part: pipe.components[part].eval().requires_grad_(False) for part in EXPERTS}
     weights = trained(arm, name, seed, bases, scenes)
     for setting, options in (arm.settings | (arm.more if seed == arm.seeds[0] else {})).items():
         label = _label(name, setting)

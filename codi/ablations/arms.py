@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -31,6 +32,8 @@ from codi.networks.unet_denoiser import bridge_sites
 from codi.types import Tokens
 
 CONFIGS: Final = Path(__file__).parents[2] / "configs" / "ablations"
+EXPERTS: Final = tuple(f"{name}_denoiser" for name in GRIDS)
+"""Components that arms couple."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ class Arm:
         shows: what crosses: "features" of the frozen partner, or its noisy "latent".
         pooled: whether it crosses as one token.
         sound: kind of the sound's expert: "flow", as codi-mini's, or "noise" (see `codi.ablations.experts`).
+        whole: share of the learning rate at which the experts are trained too, from what they are; 0 for frozen ones.
         own: whether a modality reads its own tokens instead of its partner's, as CoDi's released code does.
         clean, same: shares of training batches with one side clean, and with the same level on both.
         steps: of training; 0 for nothing to train.
@@ -56,6 +60,7 @@ class Arm:
     shows: str = "features"
     pooled: bool = False
     sound: str = "flow"
+    whole: float = 0.0
     own: bool = False
     clean: float = 0.2
     same: float = 0.5
@@ -109,7 +114,11 @@ def build(arm: Arm, bases: Mapping[str, Any], join: str | None = None) -> Joined
         bases: the frozen networks by component.
         join: another one than it was trained with.
     """
-    return JOINS[join or arm.join](arm, bases)
+    joined = JOINS[join or arm.join](arm, bases)
+    if arm.whole:
+        for name in EXPERTS:
+            joined.modules[name] = deepcopy(bases[name]).requires_grad_(True)
+    return joined
 
 
 def _sites(bases: Mapping[str, Any]) -> dict[str, dict[str, int]]:

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional
 
-from codi.ablations.arms import Arm, Joined, build
+from codi.ablations.arms import EXPERTS, Arm, Joined, build
 from codi.ablations.components import GRIDS, Discriminator
 from codi.ablations.experts import CORRUPTIONS
 from codi.modality import Engine, registry
@@ -25,7 +25,7 @@ from codi.types import InputError, Tokens
 
 BATCH: Final = 16
 SHIFT: Final = 6.0
-TRAINED: Final = ("join", "shows", "pooled", "sound", "own", "clean", "same", "steps")
+TRAINED: Final = ("join", "shows", "pooled", "sound", "whole", "own", "clean", "same", "steps")
 """Of an arm, what its weights depend on."""
 
 
@@ -70,7 +70,8 @@ def trained(arm: Arm, name: str, seed: int, bases: Mapping[str, Any], scenes: Ca
     _check(folder, json.dumps({key: getattr(arm, key) for key in TRAINED}, sort_keys=True))
     path = folder / "final.safetensors"
     if not path.exists():
-        config = FitConfig(steps=arm.steps, batch=BATCH, lr=1.5e-3, warmup=40, ema=0.99, seed=seed, bf16=True)
+        rates = dict.fromkeys(EXPERTS, arm.whole)
+        config = FitConfig(arm.steps, BATCH, lr=1.5e-3, rates=rates, warmup=40, ema=0.99, seed=seed, bf16=True)
         loss = LOSSES.get(arm.join, beside)(arm, made.modules, engines_of(bases, made), scenes())
         fit(f"ablations/{name}_{seed}", made.modules, loss, config)
         save_file({key: value.contiguous() for key, value in made.modules.state_dict().items()}, path)

@@ -57,8 +57,8 @@ def build(settings: DictConfig) -> None:
 def restore(settings: DictConfig) -> None:
     """Put the bundle's weights where the stages leave theirs, so that training goes on where the runs folder was lost.
 
-    What the runs folder has is kept. Weights come back in half precision, optimisers not at all. Critics, which no bundle
-    has, come from `settings.critics`.
+    What the runs folder has is kept. Weights come back in half precision, optimisers not at all. No bundle has critics:
+    they come from `settings.critics`.
     """
     bundle, runs = Path(settings.folder), runs_folder()
     coupled = {path.name: (f"bridges/final/{path.name}", kind) for path, kind in _coupling_folders(bundle)}
@@ -67,11 +67,11 @@ def restore(settings: DictConfig) -> None:
             kind.from_pretrained(bundle / name).float().save_pretrained(runs / place)
             tqdm.write(f"restored: {runs / place}")
     for weights in sorted(Path(settings.critics).glob("*.safetensors")):
-        place = critic_weights(weights.stem)
-        if not place.exists():
-            place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(weights, place)
-            tqdm.write(f"restored: {place}")
+        critic = critic_weights(weights.stem)
+        if not critic.exists():
+            critic.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(weights, critic)
+            tqdm.write(f"restored: {critic}")
 
 
 def _coupling_folders(folder: Path) -> list[tuple[Path, type[Any]]]:

@@ -6,9 +6,10 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,6 +31,7 @@ class FitConfig:
         steps: optimiser steps in all.
         batch: samples a step.
         lr: peak learning rate of AdamW; warmed up over `warmup` steps, then cosine to zero.
+        rates: by the start of a parameter's name, a factor of its learning rate.
         ema: decay of the exponential moving average of the weights (with diffusers' warm-up).
         clip: largest norm of the gradient.
         save_seconds: a checkpoint at least this often.
@@ -40,6 +42,7 @@ class FitConfig:
     steps: int = 1000
     batch: int = 32
     lr: float = 1e-3
+    rates: Mapping[str, float] = field(default_factory=dict)
     warmup: int = 50
     ema: float = 0.999
     weight_decay: float = 0.01
@@ -93,7 +96,8 @@ def fit(
     folder.mkdir(parents=True, exist_ok=True)
     accelerator = Accelerator(cpu=not torch.cuda.is_available(), step_scheduler_with_optimizer=False)
     trained = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trained, config.lr, betas=(0.9, 0.99), weight_decay=config.weight_decay, fused=True)
+    groups = _groups(model, config)
+    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.99), weight_decay=config.weight_decay, fused=True)
     schedule = get_scheduler("cosine", optimizer, num_warmup_steps=config.warmup, num_training_steps=config.steps)
     ema = EMAModel(trained, decay=config.ema)
     clock = _Progress()
@@ -132,6 +136,16 @@ def fit(
     if validate is not None and accelerator.is_main_process:
         _write(folder, {"step": clock.step, "cpu_seconds": clock.seconds, "validation": validate()})
     return folder
+
+
+def _groups(model: nn.Module, config: FitConfig) -> list[dict[str, Any]]:
+    """What the optimiser is given: the parameters that are trained, by learning rate."""
+    groups: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            rate = next((rate for start, rate in config.rates.items() if name.startswith(start)), 1.0)
+            groups.setdefault(rate, []).append(parameter)
+    return [{"params": parameters, "lr": config.lr * rate} for rate, parameters in groups.items()]
 
 
 def finished(name: str, config: FitConfig) -> bool:

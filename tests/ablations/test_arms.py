@@ -84,3 +84,10 @@ def test_a_setting_says_who_stands_and_who_comes_first():
     assert (given.given, given.outputs, given.options) == (("video",), ("audio",), {"fps": 12})
     cascade = Setting("a", 4, {"cascade": "audio"}).cell()
     assert cascade.cascade and cascade.outputs == ("audio", "video")
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_experts_are_trained_by_arms_that_say_so_alone(name, pipe):
+    trained = dict(build(ARMS[name], pipe.components).modules.named_parameters())
+    assert any(key.startswith("video_denoiser.") for key in trained) == bool(ARMS[name].whole)
+    assert all(weights.requires_grad for weights in trained.values())

@@ -110,3 +110,15 @@ def test_processes_that_share_a_stage_draw_their_own_data_and_keep_the_same_weig
         assert not torch.equal(weight, begun[name])  # also of the module that one of them left out
     steps = [json.loads(line)["step"] for line in (runs / "shared" / "log.jsonl").read_text().splitlines()]
     assert steps == [2, 4]
+
+
+def test_a_rate_is_that_of_the_parameters_whose_names_begin_so():
+    moved = {}
+    for rates in ({}, {"bias": 0.1}):
+        model, loss = model_and_loss()
+        before = {name: value.detach().clone() for name, value in model.named_parameters()}
+        fit(f"rates-{len(rates)}", model, loss, replace(CONFIG, steps=1, warmup=0, rates=rates, ema=0.0))
+        moved[len(rates)] = {name: value - before[name] for name, value in model.named_parameters()}
+    assert moved[0]["bias"].abs() > 0
+    assert torch.allclose(moved[1]["bias"], 0.1 * moved[0]["bias"], rtol=1e-2)
+    assert torch.equal(moved[1]["weight"], moved[0]["weight"])
