@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -96,8 +95,7 @@ def fit(
     folder.mkdir(parents=True, exist_ok=True)
     accelerator = Accelerator(cpu=not torch.cuda.is_available(), step_scheduler_with_optimizer=False)
     trained = [p for p in model.parameters() if p.requires_grad]
-    groups = _groups(model, config)
-    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.99), weight_decay=config.weight_decay, fused=True)
+    optimizer = _optimizer(model, config)
     schedule = get_scheduler("cosine", optimizer, num_warmup_steps=config.warmup, num_training_steps=config.steps)
     ema = EMAModel(trained, decay=config.ema)
     clock = _Progress()
@@ -138,14 +136,15 @@ def fit(
     return folder
 
 
-def _groups(model: nn.Module, config: FitConfig) -> list[dict[str, Any]]:
-    """What the optimiser is given: the parameters that are trained, by learning rate."""
+def _optimizer(model: nn.Module, config: FitConfig) -> torch.optim.Optimizer:
+    """AdamW over the parameters that are trained, in groups of one learning rate."""
     groups: dict[float, list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             rate = next((rate for start, rate in config.rates.items() if name.startswith(start)), 1.0)
             groups.setdefault(rate, []).append(parameter)
-    return [{"params": parameters, "lr": config.lr * rate} for rate, parameters in groups.items()]
+    by_rate = [{"params": parameters, "lr": config.lr * rate} for rate, parameters in groups.items()]
+    return torch.optim.AdamW(by_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay, fused=True)
 
 
 def finished(name: str, config: FitConfig) -> bool:
