@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from transformers import AutoTokenizer, BertModel
 
 from codi.bundles import find_bundle
 from codi.modalities.text.encoder import hidden_states
-from codi.training.loop import batches, runs_folder
+from codi.training.loop import batches, built_once, runs_folder
 from codi.worlds.sounding_shapes.captions import caption
 from codi.worlds.sounding_shapes.factors import FACTORS, SHOWN
 from codi.worlds.sounding_shapes.scene import Scene, sample_scene
@@ -88,18 +88,11 @@ class CaptionBank:
 
 def caption_bank(count: int = CAPTIONS, seed: int = 5) -> CaptionBank:
     """The bank, from the runs folder or built (about two CPU-minutes)."""
-    path = runs_folder() / f"captions_{count}_{seed}.pt"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Another process may be building it too, and may have mapped it by now: it is replaced, never written over.
-        whole = path.with_suffix(f".{os.getpid()}.tmp")
-        torch.save(_build(count, seed), whole)
-        whole.replace(path)
-    stored = torch.load(path, weights_only=True, mmap=True)
+    stored = built_once(runs_folder() / f"captions_{count}_{seed}.pt", lambda: _build(count, seed))
     return CaptionBank(stored["texts"], stored["facts"], stored["hidden"], stored["mask"])
 
 
-def _build(count: int, seed: int) -> dict[str, object]:
+def _build(count: int, seed: int) -> dict[str, Any]:
     rng = np.random.default_rng(seed)
     texts: list[str] = []
     facts: list[Facts] = []

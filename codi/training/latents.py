@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 from codi.modalities.audio.mel import mel_picture
 from codi.networks.patch_autoencoder import PatchAutoencoder
 from codi.training.facts import CAPTIONS, caption_bank, facts_of
-from codi.training.loop import runs_folder
+from codi.training.loop import built_once, runs_folder
 from codi.training.prompts import bank_tokens, load_pivot
 from codi.types import Tokens
 from codi.worlds.sounding_shapes.factors import FACTORS, FRAMES, SIDE
@@ -168,9 +168,7 @@ class Prompts:
     def __init__(self, drop: float = 0.12, captions: int = CAPTIONS) -> None:
         bank = caption_bank(captions)
         path = runs_folder() / ("caption_tokens.pt" if captions == CAPTIONS else f"caption_tokens_{captions}.pt")
-        if not path.exists():
-            torch.save(bank_tokens(bank, load_pivot().encoder), path)
-        self.tokens = torch.load(path, weights_only=True, mmap=True)
+        self.tokens = built_once(path, lambda: bank_tokens(bank, load_pivot().encoder))
         self.table = bank.index()
         self.drop = drop
 

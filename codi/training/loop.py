@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from torch import nn
 from tqdm import tqdm
 
 Losses = dict[str, torch.Tensor]
+Kept = TypeVar("Kept")
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,18 @@ class FitConfig:
 def runs_folder() -> Path:
     """Where training state stands: $CODI_RUNS, or the user's cache folder."""
     return Path(os.environ.get("CODI_RUNS") or Path.home() / ".cache" / "codi" / "runs")
+
+
+def built_once(path: Path, build: Callable[[], Kept]) -> Kept:
+    """What `build` gives, from the file where it was built before; tensors are mapped from it."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Another process may be building it too, and may have mapped it by now: it is replaced, never written over.
+        whole = path.with_suffix(f".{os.getpid()}.tmp")
+        torch.save(build(), whole)
+        whole.replace(path)
+    kept: Kept = torch.load(path, weights_only=True, mmap=True)
+    return kept
 
 
 def has_bf16(device: torch.device) -> bool:

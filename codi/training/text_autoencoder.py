@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 from codi.modalities.text.autoencoder import END, START, TextAutoencoder
 from codi.modalities.text.encoder import hidden_states
 from codi.training.facts import LENGTH, caption_bank, sentence_encoder
-from codi.training.loop import FitConfig, Losses, batches, fit, runs_folder
+from codi.training.loop import FitConfig, Losses, batches, built_once, fit, runs_folder
 from codi.worlds.sounding_shapes.captions import full_caption
 from codi.worlds.sounding_shapes.scene import sample_scene
 
@@ -23,16 +23,15 @@ def full_caption_bank(count: int = 12_000, seed: int = 6) -> Bank:
     from codi.training.facts import facts_of
     from codi.worlds.sounding_shapes.factors import FACTORS
 
-    path = runs_folder() / f"full_captions_{count}_{seed}.pt"
-    if not path.exists():
+    def build() -> Bank:
         rng = np.random.default_rng(seed)
         seen: dict[str, tuple[int, ...]] = {}
         for _ in range(count):
             scene = sample_scene(rng)
             seen.setdefault(full_caption(scene, rng), facts_of(scene, set(FACTORS)))
-        bank = _encode(list(seen))
-        torch.save({**bank, "facts": torch.tensor(list(seen.values()))}, path)
-    return dict(torch.load(path, weights_only=True, mmap=True))
+        return {**_encode(list(seen)), "facts": torch.tensor(list(seen.values()))}
+
+    return built_once(runs_folder() / f"full_captions_{count}_{seed}.pt", build)
 
 
 def _encode(texts: list[str]) -> Bank:

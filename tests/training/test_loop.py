@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from codi.training.loop import FitConfig, fit
+from codi.training.loop import FitConfig, built_once, fit
 from tests.training import shared_stage
 
 CONFIG = FitConfig(steps=6, batch=4, lr=1e-2, warmup=1, save_seconds=0, log_every=1)
@@ -122,3 +122,30 @@ def test_a_rate_is_that_of_the_parameters_whose_names_begin_so():
     assert moved[0]["bias"].abs() > 0
     assert torch.allclose(moved[1]["bias"], 0.1 * moved[0]["bias"], rtol=1e-2)
     assert torch.equal(moved[1]["weight"], moved[0]["weight"])
+
+
+def test_a_bank_that_two_processes_build_is_never_written_over(runs):
+    """The first has mapped its file when the second, which saw none, has built the same."""
+    path = runs / "bank.pt"
+    mapped = {}
+
+    def build(value: float) -> dict[str, torch.Tensor]:
+        return {"rows": torch.full((1000,), value)}
+
+    def slow() -> dict[str, torch.Tensor]:
+        mapped.update(built_once(path, lambda: build(1.0)))
+        return build(2.0)
+
+    second = built_once(path, slow)
+    assert mapped["rows"].eq(1.0).all() and second["rows"].eq(2.0).all()
+    assert built_once(path, lambda: pytest.fail("built again"))["rows"].eq(2.0).all()
+    assert [p.name for p in runs.iterdir()] == ["bank.pt"]
+
+
+def test_a_bank_that_was_cut_short_leaves_nothing_that_passes_for_one(runs):
+    def stopped() -> dict[str, torch.Tensor]:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        built_once(runs / "bank.pt", stopped)
+    assert built_once(runs / "bank.pt", lambda: {"rows": torch.ones(3)})["rows"].sum() == 3
