@@ -44,7 +44,6 @@ class Sample:
         facts: [batch, factors] of the scenes.
         object: 1 where a latent cell holds the object, 0 elsewhere, broadcastable to the latents; None if all do.
         events: [batch, frames] 1 in the frames of events; None where nobody asks.
-        struck: 1 in the frames of events, 0 elsewhere, broadcastable to the latents; None where they look no different.
         strange: [batch] True where it is of no scene that a prompt could mean; None where all are of scenes.
     """
 
@@ -52,7 +51,6 @@ class Sample:
     facts: torch.Tensor
     object: torch.Tensor | None = None
     events: torch.Tensor | None = None
-    struck: torch.Tensor | None = None
     strange: torch.Tensor | None = None
 
 
@@ -85,15 +83,11 @@ def known(level: torch.Tensor, highest: float) -> torch.Tensor:
     return ((highest - level) / 0.15).clamp(0, 1)
 
 
-def focus(sample: Sample, sure: torch.Tensor, gain: float, flash: float = 0.0) -> torch.Tensor | float:
-    """Loss weights that favour the object, whose outline fills a few cells of many, and by `flash` events' few frames.
-
-    A pulse's peak has a ring around it; drawn badly, the object is seen to slide.
-    """
+def focus(sample: Sample, sure: torch.Tensor, gain: float) -> torch.Tensor | float:
+    """Loss weights that favour the object, whose outline fills a few cells of many."""
     if sample.object is None:
         return 1.0
-    often = 1.0 if sample.struck is None else 1 + flash * sample.struck
-    return 1 + gain * sure.view(-1, *([1] * (sample.clean.ndim - 1))) * sample.object * often
+    return 1 + gain * sure.view(-1, *([1] * (sample.clean.ndim - 1))) * sample.object
 
 
 def marked(prompt: Tokens, strange: torch.Tensor | None) -> Tokens:
@@ -134,7 +128,6 @@ class Settings:
         known: the level above which neither the critic nor the object's weight counts.
         named: the same for what the prompt names; None as `known`.
         gain: weight of the object, beside that of everything else.
-        flash: how much more of it in the frames of events.
         critic: weight of what the critic finds wrong.
         told: weight of what the features do not tell.
     """
@@ -145,7 +138,6 @@ class Settings:
     known: float = 0.95
     named: float | None = None
     gain: float = 3.0
-    flash: float = 0.0
     critic: float = 0.0
     told: float = 0.0
 
@@ -181,7 +173,7 @@ class Objective:
         """Of one batch: "loss" and its parts; "high" is the squared error near the noise, where structure is set."""
         settings = self.settings
         level = draw_levels(batch, settings.shift, settings.even, settings.lowest)
-        error, wrong, silent = self._errors(rng, level, settings.gain, settings.flash)
+        error, wrong, silent = self._errors(rng, level, settings.gain)
         high = (level > 0.8).float()
         near_noise = (error * high).sum() / high.sum().clamp_min(1)
         total = error.mean() + settings.critic * wrong + settings.told * silent
@@ -197,7 +189,7 @@ class Objective:
         return {f"x0 {level}": level**2 * float(self._errors(rng, full)[0].mean()) for level, full in levels.items()}
 
     def _errors(
-        self, rng: np.random.Generator, level: torch.Tensor, gain: float = 0.0, flash: float = 0.0
+        self, rng: np.random.Generator, level: torch.Tensor, gain: float = 0.0
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """[batch] weighed squared errors at `level` [batch]; what the critic finds wrong; what features do not tell."""
         sample, nothing = self.draw(rng, len(level)), torch.zeros(())
@@ -207,7 +199,7 @@ class Objective:
         predicted = made.sample
         silent = nothing if self.told is None else self.told(made.features, sample.object, sample.events)
         sure = known(level, self.settings.known)
-        error = ((predicted - target).square() * focus(sample, sure, gain, flash)).flatten(1).mean(1)
+        error = ((predicted - target).square() * focus(sample, sure, gain)).flatten(1).mean(1)
         if self.critic is None:
             return error, nothing, silent
         estimate = noisy - level.view(-1, *([1] * (noisy.ndim - 1))) * predicted
@@ -314,8 +306,7 @@ def train_video(settings: DictConfig) -> None:
     def draw(rng: np.random.Generator, batch: int) -> Sample:
         clips = rng.integers(0, len(store), batch)
         clean = torch.from_numpy(store[clips]).float().transpose(1, 2)
-        struck = events[clips][:, None, :, None, None]
-        return Sample(clean, facts[clips], cells[clips][:, None], events[clips], struck)
+        return Sample(clean, facts[clips], cells[clips][:, None], events[clips])
 
     transformer = ClipTransformer()
     clock = VideoEngine({}).clock(ClipSpec())

@@ -42,18 +42,6 @@ def test_nothing_is_weighed_or_judged_where_the_network_cannot_know():
     assert wrong[0] > 0 and wrong[1] == 0
 
 
-def test_the_frames_of_events_weigh_more_where_the_object_is():
-    struck = torch.zeros(1, 1, 16, 1, 1)
-    struck[:, :, 3] = 1
-    here = torch.zeros(1, 1, 16, 8, 8)
-    here[..., 0] = 1
-    sample = Sample(torch.randn(1, 12, 16, 8, 8), torch.zeros(1, 5, dtype=torch.long), here, struck=struck)
-    weights = focus(sample, torch.ones(1), gain=3.0, flash=2.0)
-    assert (
-        (weights[:, :, 3, :, 0] == 10).all() and (weights[:, :, 4, :, 0] == 4).all() and (weights[..., 1:] == 1).all()
-    )
-
-
 def test_what_a_prompt_names_is_asked_for_where_the_latent_does_not_show_it():
     torch.manual_seed(0)
     sample = Sample(torch.randn(3, 12, 8, 8), torch.zeros(3, 5, dtype=torch.long))
