@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
+
+from codi.training.loop import FitConfig
+from codi.types import InputError
 
 Stage = Callable[[DictConfig], None]
 CONFIGS = Path(__file__).parents[2] / "configs" / "train"
@@ -48,14 +53,49 @@ STAGES: dict[str, Stage] = {
 }
 
 
-def main(arguments: list[str]) -> None:
-    """Run the stage named first; the rest overrides its configuration."""
+def main(arguments: list[str]) -> int:
+    """Run the stage named first; the rest overrides its configuration. Exits with 2 on bad input."""
     torch.set_num_threads(1)
-    stage, overrides = arguments[0], arguments[1:]
-    settings = OmegaConf.merge(OmegaConf.load(CONFIGS / f"{stage}.yaml"), OmegaConf.from_dotlist(overrides))
+    if not arguments or arguments[0] in ("-h", "--help"):
+        sys.stdout.write(f"{__doc__}\n\nStages: {', '.join(STAGES)}.\n")
+        return 0
+    try:
+        stage, settings = configured(arguments[0], arguments[1:])
+    except InputError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    stage(settings)
+    return 0
+
+
+def configured(name: str, overrides: Sequence[str]) -> tuple[Stage, DictConfig]:
+    """A stage and its settings: those of its file, `overrides` (key=value) in their places.
+
+    Raises:
+        InputError: a stage that there is not; an override that its file does not name.
+    """
+    if name not in STAGES:
+        raise InputError(name, "is not a stage", f"choose among {', '.join(STAGES)}")
+    settings = OmegaConf.load(CONFIGS / f"{name}.yaml")
     assert isinstance(settings, DictConfig)
-    STAGES[stage](settings)
+    known = OmegaConf.create({"fit": asdict(FitConfig())} if "fit" in settings else {})
+    for override in overrides:
+        key = override.partition("=")[0]
+        if "=" not in override or not (_names(settings, key) or _names(known, key)):
+            choice = ", ".join(str(key) for key in settings)
+            raise InputError(f"{name} {override}", "is not one of its settings", f"give key=value, key one of {choice}")
+    return STAGES[name], OmegaConf.merge(settings, OmegaConf.from_dotlist(list(overrides)))  # type: ignore[return-value]
+
+
+def _names(settings: DictConfig, key: str) -> bool:
+    """Whether settings hold a key, whose parts are joined by dots."""
+    here: Any = settings
+    for part in key.split("."):
+        if not isinstance(here, DictConfig) or part not in here:
+            return False
+        here = here[part]
+    return True
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main(sys.argv[1:]))

@@ -18,7 +18,7 @@ from omegaconf import DictConfig
 from safetensors.torch import load_file
 from torch import nn
 
-from codi.backbones.codi_mini import coupling
+from codi.backbones.codi_mini import SHIFTS, coupling
 from codi.bridge import gather
 from codi.guidance import Guidance
 from codi.modalities.text.autoencoder import TextAutoencoder
@@ -27,7 +27,7 @@ from codi.modality import Engine, registry
 from codi.networks.clip_transformer import ClipTransformer
 from codi.training import latents
 from codi.training.critic import CRITICS, ClipAndFrames, load_critic
-from codi.training.denoisers import draw_levels, known, noised
+from codi.training.denoisers import draw_levels, known, noised, shifted
 from codi.training.loop import FitConfig, Losses, fit, runs_folder
 from codi.training.telling import ToldFacts
 from codi.training.text_autoencoder import full_caption_bank
@@ -112,16 +112,18 @@ def draw_pair_levels(
     clean: float = 0.2,
     given: str | None = None,
     same: float | None = None,
+    samplers: Mapping[str, float] | None = None,
 ) -> dict[str, torch.Tensor]:
     """Levels by modality: a share with one side `clean`, a share where all have the `same`, the rest independent.
 
     Args:
         given: the side that is clean; any of them where it is None.
         same: where it is None, five in eight of what is not clean.
+        samplers: shifts of the modalities' samplers: then not the same level, but that of the same step.
     """
-    kind, shared = rng.random(), draw_levels(batch, shift, 0.1)
+    kind, shared, even = rng.random(), draw_levels(batch, shift, 0.1), torch.rand(batch)
     if kind < ((1 - clean) * 5 / 8 if same is None else same):
-        return dict.fromkeys(names, shared)
+        return {name: shifted(even, samplers[name]) if samplers else shared for name in names}
     levels = {name: draw_levels(batch, shift, 0.1) for name in names}
     if kind > 1 - clean:
         levels[given or str(rng.choice(names))] = torch.zeros(batch)
@@ -143,7 +145,7 @@ def train(settings: DictConfig) -> None:
     engines = {name: modality.engine()(own[name]) for name, modality in registry().items()}
     runs = runs_folder()
     clips = Clips(full_caption_bank(), TextAutoencoder.from_pretrained(runs / "autoencoder_text" / "final").eval())
-    prompts, shift = latents.Prompts(), float(settings.shift)
+    prompts, shift, samplers = latents.Prompts(), float(settings.shift), SHIFTS if settings.same_step else None
     sets, odds = zip(*((names.split("+"), share) for names, share in settings.sets.items()), strict=True)
 
     told = ToldFacts()
@@ -156,11 +158,11 @@ def train(settings: DictConfig) -> None:
         clean, rows = clips.draw({name: engines[name] for name in names}, rng, batch)
         facts, events = clips.facts[rows], clips.events[rows]
         prompt, _ = prompts.draw(facts, rng)
-        levels = draw_pair_levels(names, batch, shift, rng, float(settings.clean), settings.given)
+        levels = draw_pair_levels(names, batch, shift, rng, float(settings.clean), settings.given, samplers=samplers)
         joint = joint_pass(engines, clean, prompt, levels)
         made, sure = joint.made, certainty(levels, float(settings.known))
         wrong = [
-            (sure[name] * critics[name].error(estimate.estimate, facts, events)).mean()
+            (sure * critics[name].error(estimate.estimate, facts, events)).mean()
             for name, estimate in made.items()
             if name in critics
         ]
@@ -184,10 +186,9 @@ def train(settings: DictConfig) -> None:
         module.save_pretrained(folder / "final" / name)  # type: ignore[operator]
 
 
-def certainty(levels: Mapping[str, torch.Tensor], highest: float) -> dict[str, torch.Tensor]:
-    """By modality, [batch] how far it can know what happens: wholly where a partner is clean, else as its own noise."""
-    clean = {name for name, level in levels.items() if not level.any()}
-    return {name: torch.ones_like(level) if clean - {name} else known(level, highest) for name, level in levels.items()}
+def certainty(levels: Mapping[str, torch.Tensor], highest: float) -> torch.Tensor:
+    """[batch] how far any of them can know what happens: as far as the least noisy shows it."""
+    return known(torch.stack([*levels.values()]).amin(0), highest)
 
 
 @dataclass(frozen=True)

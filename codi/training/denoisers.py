@@ -63,9 +63,13 @@ Draw = Callable[[np.random.Generator, int], Sample]
 def draw_levels(batch: int, shift: float, uniform: float = 0.25, lowest: float = 0.0) -> torch.Tensor:
     """[batch] levels: a share `uniform` even in [0, 1], the rest above `lowest` with their mass near 1."""
     least = lowest / (shift - (shift - 1) * lowest)
-    even = least + (1 - least) * torch.rand(batch)
-    shifted = shift * even / (1 + (shift - 1) * even)
-    return torch.where(torch.rand(batch) < uniform, torch.rand(batch), shifted)
+    crowded = shifted(least + (1 - least) * torch.rand(batch), shift)
+    return torch.where(torch.rand(batch) < uniform, torch.rand(batch), crowded)
+
+
+def shifted(even: torch.Tensor, shift: float) -> torch.Tensor:
+    """Levels in [0, 1], crowded towards 1 (Esser et al. 2024, equation 23): as a sampler with that shift steps."""
+    return shift * even / (1 + (shift - 1) * even)
 
 
 def noised(clean: torch.Tensor, level: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -50,11 +50,11 @@ def test_a_clean_side_shows_but_is_not_made(engines):
     assert not torch.allclose(on, off, atol=1e-4)
 
 
-def test_beside_a_clean_partner_all_is_known_else_as_much_as_the_noise_tells():
+def test_as_much_is_known_as_the_least_noisy_shows():
     high, clean = torch.tensor([0.5, 0.99]), torch.zeros(2)
-    assert certainty({"video": high, "audio": high}, 0.96)["video"].tolist() == [1, 0]
-    sure = certainty({"video": high, "audio": clean}, 0.96)
-    assert sure["video"].tolist() == [1, 1] and sure["audio"].tolist() == [1, 1]
+    assert certainty({"video": high, "audio": high}, 0.96).tolist() == [1, 0]
+    assert certainty({"video": high, "audio": clean}, 0.96).tolist() == [1, 1]
+    assert certainty({"video": high, "audio": torch.full((2,), 0.6)}, 0.96).tolist() == [1, 1]
 
 
 def test_pairs_of_levels_are_mostly_the_same_sometimes_independent_sometimes_one_side_clean():
@@ -65,6 +65,14 @@ def test_pairs_of_levels_are_mostly_the_same_sometimes_independent_sometimes_one
         clean = not one.any() or not two.any()
         kinds["same" if torch.equal(one, two) else "clean" if clean else "apart"] += 1
     assert abs(kinds["same"] - 300) < 50 and abs(kinds["apart"] - 180) < 40 and abs(kinds["clean"] - 120) < 35
+
+
+def test_the_same_step_of_two_samplers_is_less_noise_where_the_shift_is_less():
+    levels = draw_pair_levels(list(PAIR), 64, 8.0, np.random.default_rng(0), same=1, samplers={"video": 12, "audio": 3})
+    assert (levels["audio"] < levels["video"]).all()
+    # Both at the step of the same number: what each shift makes of an even grid, undone, is the same.
+    even = [level / (shift - (shift - 1) * level) for level, shift in ((levels["video"], 12), (levels["audio"], 3))]
+    assert torch.allclose(*even, atol=1e-5)
 
 
 def test_an_expert_of_another_kind_learns_on_its_own_noise(engines):
