@@ -13,7 +13,7 @@ from typing import Final
 import torch
 
 from codi.ablations.arms import EXPERTS, Arm, load_arms
-from codi.ablations.experts import with_noise_expert
+from codi.ablations.experts import paced, with_noise_expert
 from codi.ablations.measure import Setting, measure, pipeline_of
 from codi.ablations.report import Row, draw, table
 from codi.ablations.training import Scenes, trained
@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
     args = _parser().parse_args(arguments)
     torch.set_num_threads(1)
     try:
-        arms, pipe = _chosen(args.arms), CoDiPipeline.from_pretrained(args.model)
+        arms, pipe = _chosen(args.arms), paced(CoDiPipeline.from_pretrained(args.model))
         for name, arm in arms.items():
             for seed in arm.seeds:
                 _run(name, arm, seed, pipe, cache(Scenes), args)

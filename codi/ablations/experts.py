@@ -28,6 +28,7 @@ from codi.types import ClipSpec
 
 STEPS: Final = 800
 SHIFT: Final = 4.0
+SAMPLERS: Final = {"video_scheduler": 6.0, "audio_scheduler": 4.0}
 
 
 def noise_scheduler() -> DDIMScheduler:
@@ -84,6 +85,14 @@ def noise_added(clean: torch.Tensor, level: torch.Tensor) -> tuple[torch.Tensor,
 
 CORRUPTIONS: Final[dict[str, Corrupt]] = {"flow": flow, "noise": noise_added}
 """By the kind of expert."""
+
+
+def paced(pipe: CoDiPipeline) -> CoDiPipeline:
+    """The pipeline with the samplers that all arms are measured with, whatever its own are: neither side leads."""
+    for part, shift in SAMPLERS.items():
+        scheduler = pipe.components[part]
+        pipe.register_modules(**{part: scheduler.from_config(scheduler.config, shift=shift)})
+    return pipe
 
 
 def with_noise_expert(pipe: CoDiPipeline) -> CoDiPipeline:

@@ -2,7 +2,7 @@
 
 import torch
 
-from codi.ablations.experts import NoiseUNet, noise_added, noise_scheduler, scales
+from codi.ablations.experts import NoiseUNet, noise_added, noise_scheduler, paced, scales
 from codi.modalities.audio.denoiser import audio_unet
 from codi.pipeline import CoDiPipeline
 
@@ -44,3 +44,10 @@ def test_it_makes_sounds_beside_clips_of_the_other_kind(pipe):
     sounds = [torch.from_numpy(result.audio.samples) for result in made]
     assert torch.isfinite(sounds[0]).all() and torch.equal(sounds[0], sounds[1])
     assert not torch.equal(sounds[0], sounds[2])
+
+
+def test_arms_have_samplers_of_their_own_and_keep_those_of_other_modalities(bundle):
+    pipe = CoDiPipeline.from_pretrained(bundle)
+    own = pipe.image_scheduler.config.shift
+    shifts = [getattr(paced(pipe), f"{name}_scheduler").config.shift for name in ("video", "audio", "image")]
+    assert shifts == [6.0, 4.0, own]
