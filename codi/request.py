@@ -13,7 +13,8 @@ from codi.modality import registry
 from codi.types import At, ClipSpec, InputError, Part
 
 DEFAULT_STEPS = 20
-DEFAULT_GUIDANCE = Guidance()
+DEFAULT_GUIDANCE = Guidance(bridge=3.0)
+"""The bridges of codi-mini mesh best at this scale (docs/bridges.md)."""
 
 
 Media = Mapping[str, Any] | str | Sequence[Mapping[str, Any] | str] | None

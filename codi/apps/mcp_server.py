@@ -61,7 +61,7 @@ class Model(BaseModel):
     bytes: int
 
 
-LIGHTLY = 0.8
+LIGHTLY = 0.65
 """Strength of an edit that keeps where things are and when they happen."""
 
 File = Annotated[str, Field(description="A file below the server's folder.")]

@@ -284,7 +284,7 @@ def build(page: Page) -> gr.Blocks:
                     seed = gr.Number(0, label="Seed", precision=0, elem_id="seed")
                     steps = gr.Slider(1, 100, value=20, step=1, label="Steps", elem_id="steps")
                     guidance = gr.Slider(0, 10, value=3.0, step=0.1, label="How strongly inputs steer")
-                    bridge = gr.Slider(0, 6, value=2.0, step=0.1, label="How strongly outputs steer each other")
+                    bridge = gr.Slider(0, 6, value=3.0, step=0.1, label="How strongly outputs steer each other")
                     kept = gr.File(label="Load the recipe of a file", type="filepath", elem_id="recipe", height=100)
                 with gr.Row():
                     go = gr.Button("Make", variant="primary", elem_id="make")
