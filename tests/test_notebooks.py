@@ -28,9 +28,12 @@ def run(bundle, tmp_path_factory):
 
 
 def execute(path, bundle, tmp_path_factory):
+    """On the bundle in two steps; where it is None, as a reader does, on what the notebook names."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CODI_NOTEBOOK_MODEL", str(bundle))
-        patch.setenv("CODI_NOTEBOOK_STEPS", "2")
+        for name, value in {"CODI_NOTEBOOK_MODEL": bundle, "CODI_NOTEBOOK_STEPS": bundle and 2}.items():
+            patch.delenv(name, raising=False)
+            if value:
+                patch.setenv(name, str(value))
         patch.setenv("PYTHONPATH", str(ROOT))
         patch.setenv("IPYTHONDIR", str(tmp_path_factory.mktemp("ipython")))
         patch.setenv("OMP_NUM_THREADS", "1")
@@ -82,6 +85,15 @@ def test_train_your_own_learns_a_bundle_and_shows_what_it_makes(run):
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_nothing_is_printed_to_stderr(run, name):
     assert [output.text for output in outputs_of(run(name)) if output.get("name") == "stderr"] == []
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_on_the_shipped_bundle_it_shows_as_much_as_the_committed_one(name, tmp_path_factory):
+    path = FOLDER / f"{name}.ipynb"
+    made = execute(path, None, tmp_path_factory)
+    assert shown(made) == shown(nbformat.read(path, as_version=4))
+    assert all(output.output_type != "error" and output.get("name") != "stderr" for output in outputs_of(made))
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
