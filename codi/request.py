@@ -14,7 +14,7 @@ from codi.types import At, ClipSpec, InputError, Part
 
 DEFAULT_STEPS = 20
 DEFAULT_GUIDANCE = Guidance(bridge=3.0)
-"""The bridges of codi-mini mesh best at this scale (docs/bridges.md)."""
+"""What a call has where it names none; codi-mini's figures are measured at it."""
 
 
 Media = Mapping[str, Any] | str | Sequence[Mapping[str, Any] | str] | None

@@ -29,6 +29,7 @@ from codi.types import ClipSpec
 STEPS: Final = 800
 SHIFT: Final = 4.0
 SAMPLERS: Final = {"video_scheduler": 6.0, "audio_scheduler": 4.0}
+"""Shifts: those of the bundle when the arms were measured."""
 
 
 def noise_scheduler() -> DDIMScheduler:
@@ -88,7 +89,7 @@ CORRUPTIONS: Final[dict[str, Corrupt]] = {"flow": flow, "noise": noise_added}
 
 
 def paced(pipe: CoDiPipeline) -> CoDiPipeline:
-    """The pipeline with the samplers that all arms are measured with, whatever its own are: neither side leads."""
+    """The pipeline, changed: with the samplers that all arms are measured with, whatever its own are."""
     for part, shift in SAMPLERS.items():
         scheduler = pipe.components[part]
         pipe.register_modules(**{part: scheduler.from_config(scheduler.config, shift=shift)})

@@ -20,6 +20,7 @@ from codi import files
 from codi.apps import arguments, recipe
 from codi.apps.request import Request
 from codi.apps.studio import OnStep, Preview, StoppedError, Studio
+from codi.request import DEFAULT_GUIDANCE, DEFAULT_STEPS
 from codi.types import InputError
 
 LARGEST: Final = "64mb"
@@ -282,9 +283,11 @@ def build(page: Page) -> gr.Blocks:
                 outputs = gr.CheckboxGroup(names, value=["video", "audio"], label="Make", elem_id="outputs")
                 with gr.Accordion("Settings", open=False):
                     seed = gr.Number(0, label="Seed", precision=0, elem_id="seed")
-                    steps = gr.Slider(1, 100, value=20, step=1, label="Steps", elem_id="steps")
-                    guidance = gr.Slider(0, 10, value=3.0, step=0.1, label="How strongly inputs steer")
-                    bridge = gr.Slider(0, 6, value=3.0, step=0.1, label="How strongly outputs steer each other")
+                    steps = gr.Slider(1, 100, value=DEFAULT_STEPS, step=1, label="Steps", elem_id="steps")
+                    guidance = gr.Slider(0, 10, DEFAULT_GUIDANCE.prompt, step=0.1, label="How strongly inputs steer")
+                    bridge = gr.Slider(
+                        0, 6, DEFAULT_GUIDANCE.bridge, step=0.1, label="How strongly outputs steer each other"
+                    )
                     kept = gr.File(label="Load the recipe of a file", type="filepath", elem_id="recipe", height=100)
                 with gr.Row():
                     go = gr.Button("Make", variant="primary", elem_id="make")
