@@ -40,6 +40,8 @@ class Guidance:
         start, end: shares of the steps at which the bridges begin and cease to act, as a ControlNet's in diffusers.
         prompt_end: share of the steps after which the prompt is followed without guidance, which takes a pass fewer
             (guidance in a limited interval, Kynkaanniemi et al. 2024).
+        interval: steps from one pass without the prompt to the next. Between them the prompted pass less that one is
+            taken to be what it last was, for neighbouring steps differ little (cf. FasterCache, Lv et al. 2024).
     """
 
     prompt: float = 3.0
@@ -47,6 +49,7 @@ class Guidance:
     start: float = 0.0
     end: float = 1.0
     prompt_end: float = 1.0
+    interval: int = 1
 
     def at(self, share: float) -> Self:
         """The scales after that share of the steps."""

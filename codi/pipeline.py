@@ -194,6 +194,7 @@ class CoDiPipeline(DiffusionPipeline):
         bridge_start: float = 0.0,
         bridge_end: float = 1.0,
         guidance_end: float = 1.0,
+        guidance_interval: int | None = None,
         negative_prompt: Media = None,
         weights: Mapping[str, float] | None = None,
         num_outputs_per_prompt: int = 1,
@@ -223,6 +224,7 @@ class CoDiPipeline(DiffusionPipeline):
             bridge_scale: w_bridge; 0 generates the outputs independently.
             bridge_start, bridge_end: shares of the steps between which the bridges act, 0 to 1; fewer cost less.
             guidance_end: share of the steps after which the prompt is followed without guidance, which costs less.
+            guidance_interval: steps from one pass without the prompt to the next, at least 1; more cost less.
             negative_prompt: a text, or media by modality, in the place of the null prompt.
             weights: of inputs and givens that prompt by modality, at least 0, 1 where not named.
             num_outputs_per_prompt: samples, at least 1.
@@ -249,6 +251,7 @@ class CoDiPipeline(DiffusionPipeline):
             bridge_scale=bridge_scale,
             bridge_span=(bridge_start, bridge_end),
             guidance_end=guidance_end,
+            guidance_interval=guidance_interval,
             negative=negative_prompt,
             weights=weights,
             samples=num_outputs_per_prompt,

@@ -76,6 +76,7 @@ class Call:
             "bridge_start": next(iter(self.guidance.values())).start,
             "bridge_end": next(iter(self.guidance.values())).end,
             "guidance_end": next(iter(self.guidance.values())).prompt_end,
+            "guidance_interval": next(iter(self.guidance.values())).interval,
             "weights": dict(self.weights),
             "num_outputs_per_prompt": self.samples,
             "duration": self.clip.duration,
@@ -101,6 +102,7 @@ def resolve(  # noqa: PLR0913  the arguments of the call
     scheduler: str | None,
     bridge_span: tuple[float, float] = (0.0, 1.0),
     guidance_end: float = 1.0,
+    guidance_interval: int | None = None,
     default: Guidance = DEFAULT_GUIDANCE,
 ) -> Call:
     """Check a call and fill in its defaults; `default` holds the scales that nobody named.
@@ -126,7 +128,9 @@ def resolve(  # noqa: PLR0913  the arguments of the call
             {name: _several(media) for name, media in sample.items()} for sample in spread["negative_prompt"]
         ),
         weights=_weights(weights or {}, {*prompts[0], *stands[0]}),
-        guidance=_guidance(wanted, guidance_scale, bridge_scale, _spanned(default, *bridge_span, guidance_end)),
+        guidance=_guidance(
+            wanted, guidance_scale, bridge_scale, _timed(default, *bridge_span, guidance_end, guidance_interval)
+        ),
         clip=clip,
         steps=_whole("num_inference_steps", DEFAULT_STEPS if steps is None else steps, 1),
         seed=_whole("seed", 0 if seed is None else seed, 0),
@@ -215,11 +219,14 @@ def _weights(weights: Mapping[str, float], named: Collection[str]) -> dict[str, 
     return {name: _number(f"weights {name}", weight) for name, weight in weights.items()}
 
 
-def _spanned(guidance: Guidance, start: float, end: float, prompt_end: float) -> Guidance:
+def _timed(guidance: Guidance, start: float, end: float, prompt_end: float, interval: int | None) -> Guidance:
     for name, value in {"bridge_start": start, "bridge_end": end, "guidance_end": prompt_end}.items():
         if _number(name, value) > 1:
             raise InputError(f"{name} {value}", "is no share of the steps", "give a number from 0 to 1")
-    return dataclasses.replace(guidance, start=float(start), end=float(end), prompt_end=float(prompt_end))
+    every = guidance.interval if interval is None else _whole("guidance_interval", interval, 1)
+    return dataclasses.replace(
+        guidance, start=float(start), end=float(end), prompt_end=float(prompt_end), interval=every
+    )
 
 
 def _guidance(

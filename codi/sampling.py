@@ -57,6 +57,7 @@ class Track:
         noise: of the output; None for a given.
         held: what stands of an output; None where all of it is made.
         kept: the bridge-off prompted pass of a step, with the step's index.
+        drift: what the prompt changed when that was last looked at: the prompted pass less the unprompted, bridges off.
     """
 
     engine: Engine
@@ -68,6 +69,7 @@ class Track:
     noise: schedule.Noise | None = None
     held: Held | None = None
     kept: tuple[int, Denoised] | None = None
+    drift: torch.Tensor | None = None
 
     def waits(self, index: int) -> bool:
         """Whether all of it stands after step `index` too, so that there is nothing to predict."""
@@ -89,6 +91,15 @@ class Track:
         if self.kept is None or self.kept[0] != index:
             self.kept = (index, self.run(index, self.prompt))
         return self.kept[1]
+
+    def unprompted(self, index: int, interval: int) -> torch.Tensor:
+        """The prediction without the prompt at step `index`; within an interval, what it is if the drift stays."""
+        if self.drift is not None and index % interval:
+            return self.alone(index).sample - self.drift
+        sample = self.run(index, self.null).sample
+        if interval > 1:
+            self.drift = self.alone(index).sample - sample
+        return sample
 
     def show(self, index: int) -> Tokens | None:
         """Environment tokens for the others; None where the bundle has no environment encoder for this modality."""
@@ -140,11 +151,9 @@ def guided(track: Track, index: int, partners: Tokens | None, guidance: Guidance
     """The weighted sum of the guidance's terms; the bridge-off prompted pass is the one that gave the features."""
     total = torch.zeros_like(track.latent)
     for term in guidance.terms(partners is not None):
-        if term.prompted and not term.bridged:
-            sample = track.alone(index).sample
+        if term.bridged:
+            sample = track.run(index, track.prompt if term.prompted else track.null, partners).sample
         else:
-            sample = track.run(
-                index, track.prompt if term.prompted else track.null, partners if term.bridged else None
-            ).sample
+            sample = track.alone(index).sample if term.prompted else track.unprompted(index, guidance.interval)
         total = total + term.weight * sample
     return total

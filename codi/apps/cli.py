@@ -44,6 +44,9 @@ def generate(  # noqa: PLR0913  the options of the command
     guidance_end: Annotated[
         float | None, typer.Option(help="Share of the steps after which the prompt guides no more.")
     ] = None,
+    guidance_interval: Annotated[
+        int | None, typer.Option(help="Steps from one look without the prompt to the next; more are faster.")
+    ] = None,
     num: Annotated[int, typer.Option(help="Results of each output.")] = 1,
     negative: Annotated[Many, typer.Option(help="What to keep away from, written as inputs are.")] = None,
     weights: Annotated[Many, typer.Option(help="Weights of inputs and givens: text=1,image=.5.")] = None,
@@ -62,6 +65,8 @@ def generate(  # noqa: PLR0913  the options of the command
 
     numbers = _numbers(seed, steps, guidance, bridge, num, duration, fps, size)
     numbers |= _shares(bridge_start=bridge_start, bridge_end=bridge_end, guidance_end=guidance_end)
+    if guidance_interval is not None:
+        numbers["guidance_interval"] = arguments.whole("--guidance-interval", guidance_interval, 1, 1000)
     if dtype not in request.DTYPES:
         raise InputError(f"--dtype {dtype}", "is not a number format", f"choose among {', '.join(request.DTYPES)}")
     wanted = arguments.check_outputs(outputs or [], ())

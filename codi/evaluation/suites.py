@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import combinations
+from itertools import combinations, permutations
 from typing import Final
 
 from codi.evaluation.cells import Cell
@@ -97,6 +97,14 @@ def given() -> list[Cell]:
     ]
 
 
+def crossing() -> list[Cell]:
+    """Each output beside each given, which does not prompt: what comes over, comes by the bridge alone."""
+    return [
+        Cell(f"{one}-{other}", (), (other,), naming="nothing", given=(one,), options={"weights": {one: 0.0}})
+        for one, other in permutations(MODALITIES, 2)
+    ]
+
+
 def _off(cell: Cell, name: str) -> Cell:
     return replace(cell, name=name, options={"bridge_scale": 0.0})
 
@@ -118,6 +126,7 @@ SUITES: Final[dict[str, Callable[[], list[Cell]]]] = {
     "mesh": mesh,
     "sets": sets,
     "given": given,
+    "crossing": crossing,
     "schedule": schedule,
     "clock": clock,
     "matrix": matrix,
@@ -138,6 +147,7 @@ DEFAULT_COUNT: Final = {
     "mesh": 256,
     "sets": 64,
     "given": 64,
+    "crossing": 64,
     "schedule": 64,
     "clock": 64,
     "matrix": 16,

@@ -26,10 +26,10 @@ from codi.modalities.text.denoiser import TextTransformer
 from codi.modality import Engine, registry
 from codi.networks.clip_transformer import ClipTransformer
 from codi.training import latents
-from codi.training.critic import CRITICS, ClipAndFrames, load_critic
+from codi.training.critic import CRITICS, EVENTFUL, ClipAndFrames, Critic, load_critic, mean_error
 from codi.training.denoisers import draw_levels, known, noised, shifted
 from codi.training.loop import FitConfig, Losses, fit, runs_folder
-from codi.training.telling import ToldFacts
+from codi.training.telling import ToldFacts, told_facts
 from codi.training.text_autoencoder import full_caption_bank
 from codi.types import ClipSpec, Tokens
 
@@ -149,7 +149,7 @@ def train(settings: DictConfig) -> None:
     sets, odds = zip(*((names.split("+"), share) for names, share in settings.sets.items()), strict=True)
 
     told = ToldFacts()
-    critics = {name: load_critic(name) for name in CRITICS} if settings.critic else {}
+    critics = {name: load_critic(name) for name in CRITICS} if settings.critic or settings.critic_events else {}
     if critics:
         critics["video"] = ClipAndFrames(critics["video"], critics["image"])
 
@@ -157,24 +157,17 @@ def train(settings: DictConfig) -> None:
         names = list(sets[rng.choice(len(sets), p=np.array(odds) / sum(odds))])
         clean, rows = clips.draw({name: engines[name] for name in names}, rng, batch)
         facts, events = clips.facts[rows], clips.events[rows]
-        prompt, _ = prompts.draw(facts, rng)
+        prompt, named = prompts.draw(facts, rng)
         levels = draw_pair_levels(names, batch, shift, rng, float(settings.clean), settings.given, samplers=samplers)
         joint = joint_pass(engines, clean, prompt, levels)
-        made, sure = joint.made, certainty(levels, float(settings.known))
-        wrong = [
-            (sure * critics[name].error(estimate.estimate, facts, events)).mean()
-            for name, estimate in made.items()
-            if name in critics
-        ]
-        error = torch.stack([estimate.error for estimate in made.values()]).sum()
-        missed = torch.stack(wrong).sum() if wrong else torch.zeros(())
-        untold = [
-            (known(levels[name], float(settings.known)) * told(name, tokens.states, facts)).mean()
-            for name, tokens in joint.shown.items()
-        ]
+        read = {name: told(name, tokens.states) for name, tokens in joint.shown.items()}
+        seen = torch.where(named < 0, told_facts(read, facts), named)
+        wrong, late = judged(joint.made, critics, seen, events, certainty(levels, float(settings.known_events)))
+        error = torch.stack([estimate.error for estimate in joint.made.values()]).sum()
+        untold = [known(levels[m], float(settings.known)) * mean_error(row, facts) for m, row in read.items()]
         kept = torch.stack(untold).mean()
-        total = error + settings.critic * missed + settings.told * kept
-        return {"loss": total, "error": error, "wrong": missed, "untold": kept}
+        total = error + settings.critic * wrong + settings.critic_events * late + settings.told * kept
+        return {"loss": total, "error": error, "wrong": wrong, "late": late, "untold": kept}
 
     @torch.no_grad()
     def validate() -> dict[str, float]:
@@ -186,9 +179,32 @@ def train(settings: DictConfig) -> None:
         module.save_pretrained(folder / "final" / name)  # type: ignore[operator]
 
 
+def judged(
+    made: Mapping[str, Made],
+    critics: Mapping[str, Critic],
+    seen: torch.Tensor,
+    events: torch.Tensor,
+    when: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """[] and [] what critics find wrong with estimates: facts, and when something happens.
+
+    Args:
+        seen: [batch, factors] what the estimates must show, -1 where nothing is asked.
+        events: [batch, frames] 1 in the frames of events.
+        when: [batch] how far these are known.
+    """
+    wrong, late = [torch.zeros(())], [torch.zeros(())]
+    for name in critics.keys() & made.keys():
+        read = critics[name](made[name].estimate)
+        wrong.append(critics[name].missed(read, seen, None).mean())
+        late.append((when * critics[name].missed(read, torch.full_like(seen, -1), events)).mean())
+    return torch.stack(wrong).sum(), torch.stack(late).sum()
+
+
 def certainty(levels: Mapping[str, torch.Tensor], highest: float) -> torch.Tensor:
-    """[batch] how far any of them can know what happens: as far as the least noisy shows it."""
-    return known(torch.stack([*levels.values()]).amin(0), highest)
+    """[batch] how far any of them can know when something happens: as far as the least noisy shows it."""
+    shown = [level for name, level in levels.items() if name in EVENTFUL]
+    return known(torch.stack(shown).amin(0), highest) if shown else torch.zeros(len(next(iter(levels.values()))))
 
 
 @dataclass(frozen=True)

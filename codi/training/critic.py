@@ -193,6 +193,8 @@ class ClipAndFrames(Critic):
 
 Draw = Callable[[np.random.Generator, np.ndarray], tuple[torch.Tensor, torch.Tensor]]
 CRITICS: Final[dict[str, type[Critic]]] = {"image": PictureCritic, "video": ClipCritic, "audio": SoundCritic}
+EVENTFUL: Final = frozenset(name for name, kind in CRITICS.items() if issubclass(kind, EventCritic))
+"""Modalities that show when something happens."""
 
 
 def train(name: str, count: int, draw: Draw, settings: DictConfig) -> None:

@@ -7,14 +7,16 @@ see: partners read both.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from einops import rearrange
 from torch import nn
 from torch.nn import functional
 
 from codi.environment import BRIDGE_WIDTH
-from codi.training.critic import heads_of, mean_error
-from codi.worlds.sounding_shapes.factors import SHOWN
+from codi.training.critic import heads_of
+from codi.worlds.sounding_shapes.factors import FACTORS, SHOWN
 
 
 class Told(nn.Module):
@@ -54,9 +56,28 @@ class ToldFacts(nn.Module):
         super().__init__()
         self.heads = nn.ModuleDict({name: heads_of(BRIDGE_WIDTH, factors) for name, factors in SHOWN.items()})
 
-    def forward(self, name: str, tokens: torch.Tensor, facts: torch.Tensor) -> torch.Tensor:
-        """[batch] what tokens [batch, tokens, width] of a modality do not tell of facts [batch, factors]."""
+    def forward(self, name: str, tokens: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Logits by factor: what tokens [batch, tokens, width] of a modality tell."""
         pooled = tokens.mean(1)
         heads = self.heads[name]
         assert isinstance(heads, nn.ModuleDict)
-        return mean_error({factor: head(pooled) for factor, head in heads.items()}, facts)
+        return {factor: head(pooled) for factor, head in heads.items()}
+
+
+def told_facts(read: Mapping[str, Mapping[str, torch.Tensor]], facts: torch.Tensor) -> torch.Tensor:
+    """[batch, factors] facts that somebody tells, each as often as the surest is better than chance; else -1.
+
+    Nothing more may be asked of an estimate: a critic that wants from it what only the truth knows bends it.
+
+    Args:
+        read: by modality, logits by factor.
+        facts: [batch, factors], -1 where a factor does not apply.
+    """
+    columns = []
+    for (name, values), true in zip(FACTORS.items(), facts.unbind(1), strict=True):
+        rows = [row[name].detach().float().softmax(1) for row in read.values() if name in row]
+        right = [row.gather(1, true.clamp_min(0)[:, None])[:, 0] for row in rows]
+        chance = 1 / len(values)
+        sure = (torch.stack(right).amax(0) - chance) / (1 - chance) if right else torch.zeros(len(true))
+        columns.append(torch.where(torch.rand(len(true)) < sure, true, -1))
+    return torch.stack(columns, 1)

@@ -11,6 +11,7 @@ import torch
 from codi import At, CoDiPipeline
 from codi.media import Audio, Video
 from codi.modality import registry
+from codi.sampling import Track
 
 NAMES = tuple(registry())
 STEPS = 2
@@ -27,7 +28,8 @@ def arrays(result, name: str) -> np.ndarray:
 def latents(pipe: CoDiPipeline, **options) -> dict[str, torch.Tensor]:
     """The last latents of a call: exact where media are rounded."""
     kept: dict[str, torch.Tensor] = {}
-    pipe(num_inference_steps=STEPS, callback_on_step_end=lambda _, __, made: kept.update(made), **options)
+    steps = options.pop("num_inference_steps", STEPS)
+    pipe(num_inference_steps=steps, callback_on_step_end=lambda _, __, made: kept.update(made), **options)
     return kept
 
 
@@ -53,6 +55,24 @@ def test_guidance_ends_when_it_is_told_to(pipe):
     early = latents(pipe, **asked, guidance_end=0.5)
     assert torch.equal(latents(pipe, **asked, guidance_end=0.0)["image"], never["image"])
     assert not any(torch.allclose(early["image"], other["image"], atol=1e-5) for other in (always, never))
+
+
+def test_the_pass_without_a_prompt_is_taken_once_an_interval(pipe, monkeypatch):
+    asked = {"inputs": "a ball", "outputs": ["image", "audio"], "seed": 3, "num_inference_steps": 5}
+    taken = []
+    run = Track.run
+    monkeypatch.setattr(
+        Track, "run", lambda t, k, prompt, *rest: taken.append((prompt is t.null, k)) or run(t, k, prompt, *rest)
+    )
+    every = latents(pipe, **asked)
+    assert [k for null, k in taken if null] == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+    taken.clear()
+    third = latents(pipe, **asked, guidance_interval=3)
+    assert [k for null, k in taken if null] == [0, 0, 3, 3]
+    assert len(taken) == 10 + 10 + 4
+    never = latents(pipe, **asked, guidance_scale=1.0)
+    gap = [float((every["image"] - other["image"]).norm()) for other in (third, never)]
+    assert 0 < gap[0] < gap[1], "what is kept is nearer to what it stands for than nothing is"
 
 
 @pytest.mark.parametrize(("reader", "partner"), list(itertools.permutations(NAMES, 2)))

@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from codi import CoDiPipeline
-from codi.training.bridges import certainty, draw_pair_levels, joint_pass
+from codi.training.bridges import Made, certainty, draw_pair_levels, joint_pass, judged
+from codi.training.critic import ClipCritic
+from codi.training.telling import told_facts
 from codi.types import ClipSpec, Tokens
 
 PAIR = ("video", "audio")
@@ -50,11 +52,40 @@ def test_a_clean_side_shows_but_is_not_made(engines):
     assert not torch.allclose(on, off, atol=1e-4)
 
 
-def test_as_much_is_known_as_the_least_noisy_shows():
+def test_when_something_happens_is_known_as_far_as_the_least_noisy_of_those_that_show_it():
     high, clean = torch.tensor([0.5, 0.99]), torch.zeros(2)
     assert certainty({"video": high, "audio": high}, 0.96).tolist() == [1, 0]
     assert certainty({"video": high, "audio": clean}, 0.96).tolist() == [1, 1]
     assert certainty({"video": high, "audio": torch.full((2,), 0.6)}, 0.96).tolist() == [1, 1]
+    assert certainty({"video": high, "image": clean, "text": clean}, 0.96).tolist() == [1, 0]
+    assert certainty({"image": clean, "text": clean}, 0.96).tolist() == [0, 0]
+
+
+def test_no_more_is_asked_than_somebody_tells():
+    facts = torch.tensor([[0, 1, 1, 2, 1]] * 400 + [[5, 1, 1, 3, -1]] * 400)
+    sure, even = torch.zeros(800, 6), torch.zeros(800, 6)
+    sure[:, 1] = 20.0
+    read = {"text": {"shape": even, "colour": sure}, "image": {"shape": even, "colour": even}}
+    torch.manual_seed(0)
+    seen = told_facts(read, facts)
+    assert (seen[:, 1] == 1).all(), "the text is sure of the colour"
+    assert (seen[:, [0, 2, 3, 4]] == -1).all(), "nobody tells the others"
+    sure[:, 1] = torch.tensor(5.0).log()  # one half for the truth, a tenth for each of the others
+    assert abs((told_facts(read, facts)[:, 1] == 1).float().mean() - 0.4) < 0.06
+    sure[:, 1] = -20.0
+    assert (told_facts({"text": {"colour": sure}}, facts) == -1).all(), "one who is wrong tells nothing"
+
+
+def test_critics_are_asked_for_facts_and_moments_apart():
+    torch.manual_seed(0)
+    made = {"video": Made(torch.zeros(()), torch.randn(2, 12, 16, 8, 8)), "text": Made(torch.zeros(()), torch.zeros(2))}
+    facts, events, always = torch.tensor([[0, 1, 1, 2, 1]] * 2), torch.zeros(2, 16), torch.ones(2)
+    critics = {"video": ClipCritic()}
+    nothing = torch.full_like(facts, -1)
+    wrong, late = judged(made, critics, nothing, events, always)
+    assert wrong == 0 and late > 0
+    wrong, late = judged(made, critics, facts, events, 0 * always)
+    assert wrong > 0 and late == 0
 
 
 def test_pairs_of_levels_are_mostly_the_same_sometimes_independent_sometimes_one_side_clean():

@@ -15,13 +15,17 @@ SLOTS = 1
 def audio_unet(
     latent_channels: int = 16, widths: tuple[int, ...] = (64, 128), cross_attention_dim: int = 256
 ) -> UNet2DConditionModel:
-    """codi-mini's audio UNet, untrained: the decoder attends at full time resolution, where events are placed."""
+    """codi-mini's audio UNet, untrained: the decoder attends at full time resolution, where events are placed.
+
+    Two transformer blocks at each place: what happens when must agree from one end to the other.
+    """
     return UNet2DConditionModel(
         sample_size=(4, 32),
         in_channels=latent_channels,
         out_channels=latent_channels,
         block_out_channels=widths,
         layers_per_block=1,
+        transformer_layers_per_block=2,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
         cross_attention_dim=cross_attention_dim,
