@@ -42,6 +42,9 @@ class Guidance:
             (guidance in a limited interval, Kynkaanniemi et al. 2024).
         interval: steps from one pass without the prompt to the next. Between them the prompted pass less that one is
             taken to be what it last was, for neighbouring steps differ little (cf. FasterCache, Lv et al. 2024).
+        renewal: the noise level above which an output that reads partners gets new noise at every step; 1 for never.
+            What it begins from would else decide for it before the partners can (stochasticity corrects what earlier
+            steps did, Karras et al. 2022, section 4).
     """
 
     prompt: float = 3.0
@@ -50,6 +53,7 @@ class Guidance:
     end: float = 1.0
     prompt_end: float = 1.0
     interval: int = 1
+    renewal: float = 1.0
 
     def at(self, share: float) -> Self:
         """The scales after that share of the steps."""

@@ -13,7 +13,7 @@ from codi.modality import registry
 from codi.types import At, ClipSpec, InputError, Part
 
 DEFAULT_STEPS = 20
-DEFAULT_GUIDANCE = Guidance(bridge=3.0)
+DEFAULT_GUIDANCE = Guidance(bridge=3.0, renewal=0.7)
 """What a call has where it names none; codi-mini's figures are measured at it."""
 
 
@@ -76,6 +76,7 @@ class Call:
             "bridge_start": next(iter(self.guidance.values())).start,
             "bridge_end": next(iter(self.guidance.values())).end,
             "guidance_end": next(iter(self.guidance.values())).prompt_end,
+            "bridge_renewal": next(iter(self.guidance.values())).renewal,
             "guidance_interval": next(iter(self.guidance.values())).interval,
             "weights": dict(self.weights),
             "num_outputs_per_prompt": self.samples,
@@ -103,6 +104,7 @@ def resolve(  # noqa: PLR0913  the arguments of the call
     bridge_span: tuple[float, float] = (0.0, 1.0),
     guidance_end: float = 1.0,
     guidance_interval: int | None = None,
+    bridge_renewal: float | None = None,
     default: Guidance = DEFAULT_GUIDANCE,
 ) -> Call:
     """Check a call and fill in its defaults; `default` holds the scales that nobody named.
@@ -129,7 +131,10 @@ def resolve(  # noqa: PLR0913  the arguments of the call
         ),
         weights=_weights(weights or {}, {*prompts[0], *stands[0]}),
         guidance=_guidance(
-            wanted, guidance_scale, bridge_scale, _timed(default, *bridge_span, guidance_end, guidance_interval)
+            wanted,
+            guidance_scale,
+            bridge_scale,
+            _timed(default, *bridge_span, guidance_end, guidance_interval, bridge_renewal),
         ),
         clip=clip,
         steps=_whole("num_inference_steps", DEFAULT_STEPS if steps is None else steps, 1),
@@ -219,13 +224,23 @@ def _weights(weights: Mapping[str, float], named: Collection[str]) -> dict[str, 
     return {name: _number(f"weights {name}", weight) for name, weight in weights.items()}
 
 
-def _timed(guidance: Guidance, start: float, end: float, prompt_end: float, interval: int | None) -> Guidance:
+def _timed(
+    guidance: Guidance,
+    start: float,
+    end: float,
+    prompt_end: float,
+    interval: int | None,
+    renewal: float | None,
+) -> Guidance:
     for name, value in {"bridge_start": start, "bridge_end": end, "guidance_end": prompt_end}.items():
         if _number(name, value) > 1:
             raise InputError(f"{name} {value}", "is no share of the steps", "give a number from 0 to 1")
+    level = guidance.renewal if renewal is None else _number("bridge_renewal", renewal)
+    if level > 1:
+        raise InputError(f"bridge_renewal {level}", "is no noise level", "give a number from 0 to 1")
     every = guidance.interval if interval is None else _whole("guidance_interval", interval, 1)
     return dataclasses.replace(
-        guidance, start=float(start), end=float(end), prompt_end=float(prompt_end), interval=every
+        guidance, start=float(start), end=float(end), prompt_end=float(prompt_end), interval=every, renewal=level
     )
 
 

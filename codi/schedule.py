@@ -9,6 +9,7 @@ import math
 from typing import Any
 
 import torch
+from diffusers import FlowMatchEulerDiscreteScheduler
 
 from codi.types import InputError
 
@@ -61,6 +62,25 @@ def step(scheduler: Any, prediction: torch.Tensor, index: int, latent: torch.Ten
     if "generator" in inspect.signature(scheduler.step).parameters:
         options["generator"] = noise.generator(0, index + 1)
     return scheduler.step(prediction, scheduler.timesteps[index], latent, return_dict=False, **options)[0]
+
+
+def renewed(scheduler: Any, prediction: torch.Tensor, index: int, latent: torch.Tensor, noise: Noise) -> torch.Tensor:
+    """As `step`, but to new noise instead of that which the latent holds: the estimate of what is clean stays.
+
+    For samplers of rectified flow that remember no step (`renews`).
+    """
+    clean = latent - level_at(scheduler, index) * prediction
+    step(scheduler, prediction, index, latent, noise)  # (the scheduler counts its steps)
+    fresh = torch.stack(
+        [torch.randn(latent.shape[1:], generator=noise.generator(k, index + 1)) for k in range(len(latent))]
+    )
+    return noised(scheduler, clean, fresh.to(latent), index + 1)
+
+
+def renews(scheduler: Any, index: int, above: float) -> bool:
+    """Whether the latent after step `index` may get new noise: it is noisier than that level, by a sampler that can."""
+    left = index + 1 < len(scheduler.timesteps)
+    return left and isinstance(scheduler, FlowMatchEulerDiscreteScheduler) and level_at(scheduler, index + 1) > above
 
 
 def noised(scheduler: Any, clean: torch.Tensor, white: torch.Tensor, index: int) -> torch.Tensor:

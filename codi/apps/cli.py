@@ -47,6 +47,9 @@ def generate(  # noqa: PLR0913  the options of the command
     guidance_interval: Annotated[
         int | None, typer.Option(help="Steps from one look without the prompt to the next; more are faster.")
     ] = None,
+    bridge_renewal: Annotated[
+        float | None, typer.Option(help="Noise level above which joint outputs get new noise at every step; 1: never.")
+    ] = None,
     num: Annotated[int, typer.Option(help="Results of each output.")] = 1,
     negative: Annotated[Many, typer.Option(help="What to keep away from, written as inputs are.")] = None,
     weights: Annotated[Many, typer.Option(help="Weights of inputs and givens: text=1,image=.5.")] = None,
@@ -64,7 +67,9 @@ def generate(  # noqa: PLR0913  the options of the command
     from codi.bundles import find_bundle
 
     numbers = _numbers(seed, steps, guidance, bridge, num, duration, fps, size)
-    numbers |= _shares(bridge_start=bridge_start, bridge_end=bridge_end, guidance_end=guidance_end)
+    numbers |= _shares(
+        bridge_start=bridge_start, bridge_end=bridge_end, guidance_end=guidance_end, bridge_renewal=bridge_renewal
+    )
     if guidance_interval is not None:
         numbers["guidance_interval"] = arguments.whole("--guidance-interval", guidance_interval, 1, 1000)
     if dtype not in request.DTYPES:

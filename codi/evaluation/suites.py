@@ -16,8 +16,15 @@ TRAINED_PROMPTS: Final = ("text",)
 REPEATS: Final = 8
 """Samples for each prompt of the mesh suite, whose shuffled pairs share a prompt."""
 
-CHEAP: Final = ((0.5, 0.0, 1.0), (0.34, 0.0, 1.0), (0.34, 0.25, 1.0), (0.5, 0.0, 0.75), (0.75, 0.0, 0.75))
-"""Share of the steps that the prompt guides, and the part in which bridges act."""
+CHEAP: Final[dict[str, dict[str, float]]] = {
+    "guided-every-2": {"guidance_interval": 2},
+    "guided-every-3": {"guidance_interval": 3},
+    "guided-every-4": {"guidance_interval": 4},
+    "guided-half": {"guidance_end": 0.5},
+    "guided-third-bridged-late": {"guidance_end": 0.34, "bridge_start": 0.25},
+    "8-steps": {"num_inference_steps": 8},
+}
+"""What takes fewer passes."""
 
 
 def solo() -> list[Cell]:
@@ -66,16 +73,8 @@ def schedule() -> list[Cell]:
         for start, end in spans
     ]
     scales = [replace(on, name=f"scale-{scale:g}", options={"bridge_scale": scale}) for scale in (1.0, 2.0, 3.0, 4.0)]
-    cheap = [
-        replace(
-            on,
-            name=f"guided-{guided:g}-bridged-{start:g}-{end:g}",
-            options={"guidance_end": guided, "bridge_start": start, "bridge_end": end},
-        )
-        for guided, start, end in CHEAP
-    ]
-    few = replace(on, name="8-steps", options={"num_inference_steps": 8})
-    return [*parts, *scales, *cheap, few]
+    levels = [replace(on, name=f"renewal-{level:g}", options={"bridge_renewal": level}) for level in (1.0, 0.9, 0.4)]
+    return [*parts, *scales, *levels, *(replace(on, name=name, options=options) for name, options in CHEAP.items())]
 
 
 def clock() -> list[Cell]:

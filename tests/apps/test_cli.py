@@ -78,7 +78,7 @@ def test_every_option_reaches_the_pipeline(stub: Stub) -> None:
         *("--out", "deep/er", "--seed", "3", "--steps", "4", "--guidance", "2", "--bridge", "0", "--num", "2"),
         *("--negative", "text=b", "--weights", "text=1,image=.5", "--duration", "1.5", "--fps", "4", "--size", "32"),
         *("--bridge-start", "0.25", "--bridge-end", "0.5", "--guidance-end", "0.75"),
-        *("--guidance-interval", "3"),
+        *("--guidance-interval", "3", "--bridge-renewal", "0.9"),
         *("--scheduler", "ddim", "--device", "cpu", "--dtype", "bfloat16"),
     )
     (wanted,) = stub.requests
@@ -87,7 +87,7 @@ def test_every_option_reaches_the_pipeline(stub: Stub) -> None:
         **{"num_outputs_per_prompt": 2, "duration": 1.5, "fps": 4.0, "size": 32, "scheduler": "ddim"},
         "weights": {"text": 1.0, "image": 0.5},
         **{"bridge_start": 0.25, "bridge_end": 0.5, "guidance_end": 0.75},
-        "guidance_interval": 3,
+        **{"guidance_interval": 3, "bridge_renewal": 0.9},
     }
     assert isinstance(wanted.given[0].placed, At)
     assert [source.media for source in wanted.negative] == ["b"]

@@ -75,6 +75,22 @@ def test_the_pass_without_a_prompt_is_taken_once_an_interval(pipe, monkeypatch):
     assert 0 < gap[0] < gap[1], "what is kept is nearer to what it stands for than nothing is"
 
 
+def test_new_noise_is_for_those_who_read_others_and_above_a_level(pipe):
+    asked = {"inputs": "a ball", "seed": 3, "num_inference_steps": 4}
+    pair = {"outputs": ["image", "audio"]}
+    kept, renewed, below = (latents(pipe, **asked, **pair, bridge_renewal=level) for level in (1.0, 0.0, 0.999))
+    for name in pair["outputs"]:
+        assert not torch.allclose(kept[name], renewed[name], atol=1e-2)
+        assert torch.equal(kept[name], below[name]), "no step of four is that noisy but the first"
+    alone = [latents(pipe, **asked, outputs=["image"], bridge_renewal=level)["image"] for level in (1.0, 0.0)]
+    apart = latents(pipe, **asked, **pair, bridge_scale=0, bridge_renewal=0.0)["image"]
+    assert torch.equal(*alone) and torch.allclose(alone[0], apart, atol=1e-4)
+    again, batch = (latents(pipe, **asked, **pair, bridge_renewal=0.0, num_outputs_per_prompt=n) for n in (1, 2))
+    assert torch.equal(renewed["image"], again["image"])
+    second = latents(pipe, **{**asked, "seed": 4}, **pair, bridge_renewal=0.0)
+    assert torch.allclose(batch["image"][1], second["image"][0], atol=1e-3)
+
+
 @pytest.mark.parametrize(("reader", "partner"), list(itertools.permutations(NAMES, 2)))
 def test_an_output_changes_when_its_partner_joins(pipe, reader, partner):
     alone = latents(pipe, inputs="a ball", outputs=[reader], seed=3)[reader]

@@ -90,6 +90,7 @@ def test_a_bundle_from_before_a_part_was_added_is_refused(bundle, tmp_path):
         ({"bridge_span": (float("nan"), 1.0)}, "bridge_start"),
         ({"guidance_end": 2.0}, "guidance_end"),
         ({"guidance_interval": 0}, "guidance_interval"),
+        ({"bridge_renewal": 1.5}, "bridge_renewal"),
         ({"weights": {"audio": 1.0}}, "weights audio"),
         ({"weights": {"text": -1.0}}, "weights text"),
         ({"inputs": ["a", {"text": ["a", "b"]}]}, "inputs"),
