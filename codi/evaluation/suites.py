@@ -18,8 +18,10 @@ REPEATS: Final = 8
 
 CHEAP: Final[dict[str, dict[str, float]]] = {
     "guided-every-2": {"guidance_interval": 2},
+    "guided-every-2-no-renewal": {"guidance_interval": 2, "bridge_renewal": 1.0},
+    "guided-every-2-no-renewal-bridged-late": {"guidance_interval": 2, "bridge_renewal": 1.0, "bridge_start": 0.17},
     "guided-every-3": {"guidance_interval": 3},
-    "guided-every-4": {"guidance_interval": 4},
+    "guided-every-3-no-renewal": {"guidance_interval": 3, "bridge_renewal": 1.0},
     "guided-half": {"guidance_end": 0.5},
     "guided-third-bridged-late": {"guidance_end": 0.34, "bridge_start": 0.25},
     "8-steps": {"num_inference_steps": 8},
