@@ -140,7 +140,9 @@ def denoise(
                 partners = gather(guidance[name].seen(name, shown)) if name in acting else None
                 prediction = guided(track, index, partners, guidance[name].at(index / steps))
                 assert track.noise is not None
-                renews = name in acting and schedule.renews(track.scheduler, index, guidance[name].renewal)
+                # What stands of an output, or what it begins from, is to decide for it.
+                free = name in acting and track.held is None
+                renews = free and schedule.renews(track.scheduler, index, guidance[name].renewal)
                 move = schedule.renewed if renews else schedule.step
                 latent = move(track.scheduler, prediction, index, latent, track.noise)
             track.latent = latent if track.held is None else track.held.laid(latent, track.scheduler, index + 1)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from codi import At, CoDiPipeline
+from codi import At, CoDiPipeline, Part
 from codi.media import Audio, Video
 from codi.modality import registry
 from codi.sampling import Track
@@ -89,6 +89,21 @@ def test_new_noise_is_for_those_who_read_others_and_above_a_level(pipe):
     assert torch.equal(renewed["image"], again["image"])
     second = latents(pipe, **{**asked, "seed": 4}, **pair, bridge_renewal=0.0)
     assert torch.allclose(batch["image"][1], second["image"][0], atol=1e-3)
+
+
+def test_what_begins_from_a_medium_keeps_its_noise(pipe):
+    picture = pipe(inputs="a", outputs=["image"], num_inference_steps=1).image
+    asked = {"inputs": "a ball", "outputs": ["image", "audio"], "given": {"image": Part(picture, strength=0.5)}}
+    whole = Part(picture, strength=1.0)
+    for part, same in ((asked["given"]["image"], True), (whole, False)):
+        made = [
+            latents(pipe, **{**asked, "given": {"image": part}}, num_inference_steps=4, seed=3, bridge_renewal=level)
+            for level in (1.0, 0.0)
+        ]
+        assert not torch.allclose(made[0]["audio"], made[1]["audio"], atol=1e-2), "its partner is made whole"
+        # The picture may still differ a little, for its partner does.
+        gap = float((made[0]["image"] - made[1]["image"]).abs().mean())
+        assert (gap < 0.2) == same, gap
 
 
 @pytest.mark.parametrize(("reader", "partner"), list(itertools.permutations(NAMES, 2)))
