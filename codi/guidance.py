@@ -42,7 +42,7 @@ class Guidance:
             (guidance in a limited interval, Kynkaanniemi et al. 2024).
         interval: steps from one pass without the prompt to the next. Between them the prompted pass less that one is
             taken to be what it last was, for neighbouring steps differ little (cf. FasterCache, Lv et al. 2024).
-        renewal: the noise level above which an output that reads partners, and of which no part is given, gets new noise
+        renewal: the noise level above which an output that reads partners, no part of it given, gets new noise
             at every step; 1 for never. What it begins from would else decide for it before the partners can
             (stochasticity corrects what earlier steps did, Karras et al. 2022, section 4).
     """

@@ -225,7 +225,7 @@ class CoDiPipeline(DiffusionPipeline):
             bridge_scale: w_bridge; 0 generates the outputs independently.
             bridge_start, bridge_end: shares of the steps between which the bridges act, 0 to 1; fewer cost less.
             guidance_end: share of the steps after which the prompt is followed without guidance, which costs less.
-            bridge_renewal: noise level, 0 to 1, above which outputs that read others, and of which no part is given, get
+            bridge_renewal: noise level, 0 to 1, above which outputs that read others, no part of them given, get
                 new noise at every step, so that what they begin from does not decide before the others can; 1 for
                 never. Of Euler samplers of rectified flow alone; others ignore it.
             guidance_interval: steps from one pass without the prompt to the next, at least 1; more cost less.
