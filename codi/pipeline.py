@@ -316,7 +316,7 @@ class CoDiPipeline(DiffusionPipeline):
         engine, noise = self.engine(name), schedule.Noise(call.seed, name)
         scheduler = schedule.chosen(getattr(self, f"{name}_scheduler"), call.scheduler)
         scheduler = schedule.prepared(scheduler, call.steps, like.device)
-        white = noise.start(engine.latent_shape(call.clip), call.samples)
+        white = noise.white(engine.latent_shape(call.clip), call.samples)
         latent = white.to(like.device, like.dtype)
         latent = latent * getattr(scheduler, "init_noise_sigma", 1.0)
         clock = engine.clock(call.clip).to(like.device)

@@ -71,9 +71,7 @@ def renewed(scheduler: Any, prediction: torch.Tensor, index: int, latent: torch.
     """
     clean = latent - level_at(scheduler, index) * prediction
     step(scheduler, prediction, index, latent, noise)  # (the scheduler counts its steps)
-    fresh = torch.stack(
-        [torch.randn(latent.shape[1:], generator=noise.generator(k, index + 1)) for k in range(len(latent))]
-    )
+    fresh = noise.white(tuple(latent.shape[1:]), len(latent), index + 1)
     return noised(scheduler, clean, fresh.to(latent), index + 1)
 
 
@@ -118,6 +116,6 @@ class Noise:
         seed = int.from_bytes(hashlib.sha256(key).digest()[:8], "little", signed=True)
         return torch.Generator().manual_seed(seed)
 
-    def start(self, shape: tuple[int, ...], samples: int) -> torch.Tensor:
-        """[samples, *shape] of unit variance, on the CPU."""
-        return torch.stack([torch.randn(shape, generator=self.generator(k, 0)) for k in range(samples)])
+    def white(self, shape: tuple[int, ...], samples: int, index: int = 0) -> torch.Tensor:
+        """[samples, *shape] of unit variance, on the CPU; index 0 is what the output begins from."""
+        return torch.stack([torch.randn(shape, generator=self.generator(k, index)) for k in range(samples)])

@@ -29,9 +29,9 @@ def test_guidance_terms_sum_to_one_and_drop_what_weighs_nothing():
 
 
 def test_noise_depends_on_seed_plus_sample_and_modality_alone():
-    batch = Noise(4, "audio").start((3,), 3)
-    assert torch.equal(batch[2], Noise(6, "audio").start((3,), 1)[0])
-    assert not torch.equal(batch[0], Noise(4, "video").start((3,), 1)[0])
+    batch = Noise(4, "audio").white((3,), 3)
+    assert torch.equal(batch[2], Noise(6, "audio").white((3,), 1)[0])
+    assert not torch.equal(batch[0], Noise(4, "video").white((3,), 1)[0])
 
 
 def test_an_autoencoder_started_from_principal_components_beats_one_that_is_not():
