@@ -250,7 +250,7 @@ def joint_against_solo(pipe: CoDiPipeline, plan: Plan) -> None:
     table(
         "Joint generation against the sum of solo runs",
         f"{steps} steps, default guidance: a joint step takes three passes of each denoiser and a solo step two, "
-        "so 1.50 would be bridges that cost nothing, 1.25 where they act in half of the steps, and 1.12 (of 12 steps) where "
+        "so 1.50 would be bridges that cost nothing, 1.25 where they act in half of the steps; of 12 steps 1.12 where "
         "every other step has a pass without the prompt and bridges act from the fourth on.",
         ("outputs", "step", "whole call"),
         [(label, against_sum(label, "step"), against_sum(label, "whole")) for label in sets],
