@@ -1,35 +1,29 @@
 """Makes known.png of bridges.md: `python docs/known_levels.py [--samples 96] [--out docs]`.
 
 How much of a scene's colour and tempo a denoiser alone, without a prompt, makes out at each noise level: latents of
-training scenes are noised, one pass estimates what is clean, a critic reads the estimate (of texts, a linear reading of
-clean latents). It needs what `python -m codi.training restore` and the stages `latents_audio` and `latents_video` make.
+training scenes are noised, one pass estimates what is clean, a critic reads the estimate. It needs what
+`python -m codi.training restore` and the stages `latents_audio` and `latents_video` make.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 from matplotlib import pyplot
-from torch.nn.functional import one_hot
 
 from codi.backbones.codi_mini import SHIFTS
-from codi.modalities.text.autoencoder import TextAutoencoder
 from codi.modality import registry
-from codi.training.bridges import Clips, frozen_bases, joint_pass
-from codi.training.critic import load_critic
+from codi.training.bridges import Clips, frozen_bases
+from codi.training.critic import CRITICS, ClipAndFrames, Critic, load_critic
 from codi.training.denoisers import shifted
-from codi.training.loop import runs_folder
-from codi.training.text_autoencoder import full_caption_bank
+from codi.training.joint import joint_pass
 from codi.types import Tokens
 from codi.worlds.sounding_shapes.factors import FACTORS, SHOWN
 
 LEVELS = (0.99, 0.98, 0.97, 0.96, 0.94, 0.92, 0.9, 0.87, 0.84, 0.8, 0.75, 0.7, 0.65, 0.6, 0.5, 0.4, 0.3)
-Read = Callable[[torch.Tensor, str], torch.Tensor]
-"""(estimates of clean latents [batch, ...], factor) -> [batch] indices of values."""
 
 
 def main() -> None:
@@ -38,12 +32,10 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=96)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
     args = parser.parse_args()
-    autoencoder = TextAutoencoder.from_pretrained(runs_folder() / "autoencoder_text" / "final").eval()
-    clips = Clips(full_caption_bank(), autoencoder)
-    readers: dict[str, Read] = {"text": _linear(clips), "image": _picture(), "audio": _sound(), "video": _clip()}
+    clips = Clips()
     figure, axes = pyplot.subplots(1, 2, figsize=(9, 3), sharey=True, layout="constrained")
-    for number, (name, read) in enumerate(readers.items()):
-        shares = _shares(name, read, clips, args.samples)
+    for number, (name, critic) in enumerate(_critics().items()):
+        shares = _shares(name, critic, clips, args.samples)
         for axis, factor in zip(axes, ("colour", "tempo"), strict=True):
             if factor in SHOWN[name]:
                 print(name, factor, dict(zip(LEVELS, np.round(shares[factor], 2).tolist(), strict=True)))
@@ -60,7 +52,7 @@ def main() -> None:
 
 
 @torch.no_grad()
-def _shares(name: str, read: Read, clips: Clips, count: int) -> dict[str, list[float]]:
+def _shares(name: str, critic: Critic, clips: Clips, count: int) -> dict[str, list[float]]:
     """Share read right by factor, one for each level."""
     bases = {key: base for key, base in frozen_bases().items() if key.startswith(f"{name}_")}
     engine = registry()[name].engine()(bases)
@@ -69,50 +61,18 @@ def _shares(name: str, read: Read, clips: Clips, count: int) -> dict[str, list[f
     facts, nothing = clips.facts[rows], Tokens(torch.zeros(count, 8, 256))
     shares: dict[str, list[float]] = {factor: [] for factor in ("colour", "tempo")}
     for level in LEVELS:
-        made = joint_pass({name: engine}, clean, nothing, {name: torch.full((count,), level)}, bridged=False).made
+        made = joint_pass({name: engine}, clean, nothing, {name: torch.full((count,), level)}, bridged=False).seen
+        read = critic.facts(critic(made.estimates[name]))
         for factor in set(shares) & set(SHOWN[name]):
             true = facts[:, list(FACTORS).index(factor)]
-            right = read(made[name].estimate, factor) == true
+            right = read[factor].argmax(1) == true
             shares[factor].append(float(right[true >= 0].float().mean()))
     return shares
 
 
-def _picture() -> Read:
-    critic = load_critic("image")
-    return lambda latent, factor: critic(latent)[factor].argmax(1)
-
-
-def _sound() -> Read:
-    critic = load_critic("audio")
-    return lambda latent, factor: critic(latent)[0][factor].argmax(1)
-
-
-def _clip() -> Read:
-    critic, picture = load_critic("video"), load_critic("image")
-
-    def read(latent: torch.Tensor, factor: str) -> torch.Tensor:
-        if factor != "colour":
-            return critic(latent)[0][factor].argmax(1)
-        frames = [picture(latent[:, :, k])["colour"].softmax(1) for k in range(0, latent.shape[2], 3)]
-        return torch.stack(frames).sum(0).argmax(1)
-
-    return read
-
-
-def _linear(clips: Clips) -> Read:
-    """The least-squares reading of clean text latents."""
-    facts = full_caption_bank()["facts"]
-    seen = torch.cat([clips.text.flatten(1), torch.ones(len(clips.text), 1)], 1)
-    weights = {}
-    for factor in ("colour", "tempo"):
-        values = facts[:, list(FACTORS).index(factor)]
-        told = values >= 0
-        weights[factor] = torch.linalg.lstsq(seen[told], one_hot(values[told]).float()).solution
-
-    def read(latent: torch.Tensor, factor: str) -> torch.Tensor:
-        return (torch.cat([latent.flatten(1), torch.ones(len(latent), 1)], 1) @ weights[factor]).argmax(1)
-
-    return read
+def _critics() -> dict[str, Critic]:
+    critics = {name: load_critic(name) for name in CRITICS}
+    return critics | {"video": ClipAndFrames(critics["video"], critics["image"], count=6)}
 
 
 if __name__ == "__main__":

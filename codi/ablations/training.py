@@ -18,8 +18,9 @@ from codi.ablations.components import GRIDS, Discriminator
 from codi.ablations.experts import CORRUPTIONS
 from codi.modality import Engine, registry
 from codi.training import latents
-from codi.training.bridges import CLIP, Latents, draw_pair_levels, joint_pass
+from codi.training.bridges import CLIP, draw_pair_levels
 from codi.training.denoisers import noised
+from codi.training.joint import Latents, joint_pass
 from codi.training.loop import FitConfig, Losses, fit, runs_folder
 from codi.types import InputError, Tokens
 
@@ -103,7 +104,7 @@ def beside(
         clean: Latents = {name: (z, clocks[name]) for name, z in scenes.latents(rows).items()}
         prompt, _ = prompts.draw(scenes.facts[rows], rng)
         joint = joint_pass(engines, clean, prompt, draw_pair(rng, batch, arm), True, guidance, corruptions)
-        return {"loss": torch.stack([estimate.error for estimate in joint.made.values()]).sum()}
+        return {"loss": torch.stack(list(joint.errors.values())).sum()}
 
     return loss
 

@@ -39,6 +39,7 @@ STAGES: dict[str, Stage] = {
     "latents_video": _stage("latents", "build_video"),
     "latents_audio": _stage("latents", "build_audio"),
     "latents_detuned": _stage("latents", "build_detuned"),
+    "critic_text": _stage("critic", "train_text"),
     "critic_image": _stage("critic", "train_image"),
     "critic_video": _stage("critic", "train_video"),
     "critic_audio": _stage("critic", "train_audio"),

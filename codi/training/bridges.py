@@ -1,13 +1,15 @@
 """Stage `bridges`: environment encoders and readers between frozen denoisers.
 
-Each step takes a random set of modalities and pairs of levels: mostly the same, sometimes independent, sometimes one
-side clean. Independent levels are what makes an output able to follow a given.
+Some steps are on noised latents of scenes, the others on states of the samplers' own runs (codi/training/practice.py).
+
+Of scenes, each step takes a random set of modalities and pairs of levels: mostly the same, sometimes independent,
+sometimes one side clean. Independent levels are what makes an output able to follow a given.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,27 +20,22 @@ from omegaconf import DictConfig
 from safetensors.torch import load_file
 from torch import nn
 
-from codi.backbones.codi_mini import SHIFTS, coupling
-from codi.bridge import gather
-from codi.guidance import Guidance
-from codi.modalities.text.autoencoder import TextAutoencoder
+from codi.backbones.codi_mini import SHIFTS, coupling, schedulers
 from codi.modalities.text.denoiser import TextTransformer
 from codi.modality import Engine, registry
 from codi.networks.clip_transformer import ClipTransformer
+from codi.request import DEFAULT_GUIDANCE
 from codi.training import latents
 from codi.training.critic import CRITICS, EVENTFUL, ClipAndFrames, Critic, load_critic, mean_error
-from codi.training.denoisers import draw_levels, known, noised, shifted
+from codi.training.denoisers import draw_levels, known, shifted
+from codi.training.joint import Latents, joint_pass, predicted
 from codi.training.loop import FitConfig, Losses, fit, runs_folder
+from codi.training.practice import Run, Runs, agreed, rehearse
 from codi.training.telling import ToldFacts, told_facts
-from codi.training.text_autoencoder import full_caption_bank
-from codi.types import ClipSpec, Tokens
+from codi.training.text_autoencoder import full_caption_latents
+from codi.types import ClipSpec
 
 CLIP = ClipSpec()
-OTHERS = Guidance()
-Latents = dict[str, tuple[torch.Tensor, torch.Tensor]]
-"""By modality, clean latents [batch, ...] and their clock."""
-Corrupt = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor, torch.Tensor]]
-"""(clean latents, levels [batch]) -> noisy latents, what should be predicted, and weights of its squared error."""
 
 
 BASES: dict[str, tuple[str, type[Any]]] = {
@@ -75,16 +72,14 @@ def begin(modules: nn.ModuleDict, bundle: Path, fresh: Collection[str] = ()) -> 
 class Clips:
     """Scenes as clean latents of every modality."""
 
-    def __init__(self, bank: Mapping[str, torch.Tensor], autoencoder: TextAutoencoder) -> None:
+    def __init__(self) -> None:
         self.video, self.audio = latents.load("video"), latents.load("audio")
         self.count = min(len(self.video), len(self.audio))
         self.facts, self.events = latents.facts_table(self.count), latents.event_frames(self.count)
-        with torch.no_grad():
-            pairs = zip(bank["hidden"].split(256), bank["mask"].split(256), strict=True)
-            self.text = torch.cat([autoencoder.encode(hidden.float(), mask) for hidden, mask in pairs])
+        self.text, facts = full_caption_latents()
         self.captions: dict[tuple[int, ...], list[int]] = {}
-        for row, facts in enumerate(bank["facts"].tolist()):
-            self.captions.setdefault(tuple(facts), []).append(row)
+        for row, named in enumerate(facts.tolist()):
+            self.captions.setdefault(tuple(named), []).append(row)
         self.clips = np.array([k for k, f in enumerate(self.facts.tolist()) if tuple(f) in self.captions])
 
     def draw(self, engines: Mapping[str, Engine], rng: np.random.Generator, batch: int) -> tuple[Latents, np.ndarray]:
@@ -130,6 +125,78 @@ def draw_pair_levels(
     return levels
 
 
+class Objective:
+    """What bridges are trained for: less error beside partners, tokens that tell, and critics who find nothing wrong.
+
+    Args:
+        engines: all modalities, their bases frozen.
+        settings: the stage's configuration.
+    """
+
+    def __init__(self, engines: Mapping[str, Engine], settings: DictConfig) -> None:
+        self.engines, self.settings = engines, settings
+        self.clips, self.prompts, self.told = Clips(), latents.Prompts(), ToldFacts()
+        asked = settings.critic or settings.critic_events or settings.practice
+        self.critics = {name: load_critic(name) for name in CRITICS} if asked else {}
+        if self.critics:
+            self.critics["video"] = ClipAndFrames(self.critics["video"], self.critics["image"])
+        names, odds = zip(*((names.split("+"), share) for names, share in settings.sets.items()), strict=True)
+        self.sets, self.odds = names, np.array(odds) / sum(odds)
+        self.schedulers = schedulers()
+        self.runs, self.taken = Runs(self._rehearsed, **settings.runs), 0
+
+    def loss(self, rng: np.random.Generator, batch: int) -> Losses:
+        """Of a batch: states of runs, or noised latents of scenes; in all processes of a training alike."""
+        self.taken += 1
+        share = float(self.settings.practice)
+        if math.floor(self.taken * share) > math.floor((self.taken - 1) * share):
+            return self._of_run(self.runs.draw(rng), rng)
+        return self._of_scenes(rng, batch)
+
+    def _of_scenes(self, rng: np.random.Generator, batch: int) -> Losses:
+        s, engines = self.settings, self._drawn(rng)
+        clean, rows = self.clips.draw(engines, rng, batch)
+        facts, events = self.clips.facts[rows], self.clips.events[rows]
+        prompt, named = self.prompts.draw(facts, rng)
+        samplers = SHIFTS if s.same_step else None
+        levels = draw_pair_levels(list(engines), batch, s.shift, rng, s.clean, s.given, samplers=samplers)
+        joint = joint_pass(engines, clean, prompt, levels)
+        read = {name: self.told(name, tokens.states) for name, tokens in joint.seen.shown.items()}
+        wanted = torch.where(named < 0, told_facts(read, facts), named)
+        wrong, late = judged(joint.seen.estimates, self.critics, wanted, events, certainty(levels, s.known_events))
+        error = torch.stack(list(joint.errors.values())).sum()
+        missed = [known(levels[m], float(s.known)) * mean_error(row, facts) for m, row in read.items()]
+        untold = torch.stack(missed).mean()
+        total = error + s.critic * wrong + s.critic_events * late + s.told * untold
+        return {"loss": total, "error": error, "wrong": wrong, "late": late, "untold": untold}
+
+    def _of_run(self, run: Run, rng: np.random.Generator) -> Losses:
+        s, (noisy, levels) = self.settings, run.moments(rng)
+        seen = predicted({name: self.engines[name] for name in noisy}, noisy, run.prompt, levels)
+        read = {name: self.told(name, tokens.states) for name, tokens in seen.shown.items()}
+        wanted, when = agreed(read, run.named), certainty(levels, s.known_events)
+        events = torch.zeros(len(run.named), CLIP.frames) if run.events is None else run.events
+        wrong, late = judged(seen.estimates, self.critics, wanted, events, when)
+        untold = torch.stack([mean_error(row, run.became[name]) for name, row in read.items()]).mean()
+        total = s.practice_critic * wrong + s.critic_events * late + s.told * untold
+        figures = {"run wrong": wrong, "run late": late, "run untold": untold, "run agreement": run.agreement()}
+        return {"loss": total} | figures
+
+    def _rehearsed(self, rng: np.random.Generator) -> Run:
+        engines, batch = self._drawn(rng), int(self.settings.fit.batch)
+        prompt, named = self.prompts.draw(self.clips.facts[rng.choice(self.clips.clips, batch)], rng)
+        samplers = {name: self.schedulers[f"{name}_scheduler"] for name in engines}
+        return rehearse(engines, samplers, prompt, named, self.critics, DEFAULT_GUIDANCE, int(rng.integers(2**31)))
+
+    def _drawn(self, rng: np.random.Generator) -> dict[str, Engine]:
+        return {name: self.engines[name] for name in self.sets[rng.choice(len(self.sets), p=self.odds)]}
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """See `validation`."""
+        return validation(self.engines, self.clips, self.prompts)
+
+
 def train(settings: DictConfig) -> None:
     """Run the stage."""
     torch.manual_seed(0)
@@ -143,44 +210,15 @@ def train(settings: DictConfig) -> None:
     # Each engine gets what bears its name: the video's transformer learns without the image UNet that draws for it.
     own = {name: {key: part for key, part in parts.items() if key.startswith(f"{name}_")} for name in registry()}
     engines = {name: modality.engine()(own[name]) for name, modality in registry().items()}
-    runs = runs_folder()
-    clips = Clips(full_caption_bank(), TextAutoencoder.from_pretrained(runs / "autoencoder_text" / "final").eval())
-    prompts, shift, samplers = latents.Prompts(), float(settings.shift), SHIFTS if settings.same_step else None
-    sets, odds = zip(*((names.split("+"), share) for names, share in settings.sets.items()), strict=True)
-
-    told = ToldFacts()
-    critics = {name: load_critic(name) for name in CRITICS} if settings.critic or settings.critic_events else {}
-    if critics:
-        critics["video"] = ClipAndFrames(critics["video"], critics["image"])
-
-    def loss(rng: np.random.Generator, batch: int) -> Losses:
-        names = list(sets[rng.choice(len(sets), p=np.array(odds) / sum(odds))])
-        clean, rows = clips.draw({name: engines[name] for name in names}, rng, batch)
-        facts, events = clips.facts[rows], clips.events[rows]
-        prompt, named = prompts.draw(facts, rng)
-        levels = draw_pair_levels(names, batch, shift, rng, float(settings.clean), settings.given, samplers=samplers)
-        joint = joint_pass(engines, clean, prompt, levels)
-        read = {name: told(name, tokens.states) for name, tokens in joint.shown.items()}
-        seen = torch.where(named < 0, told_facts(read, facts), named)
-        wrong, late = judged(joint.made, critics, seen, events, certainty(levels, float(settings.known_events)))
-        error = torch.stack([estimate.error for estimate in joint.made.values()]).sum()
-        untold = [known(levels[m], float(settings.known)) * mean_error(row, facts) for m, row in read.items()]
-        kept = torch.stack(untold).mean()
-        total = error + settings.critic * wrong + settings.critic_events * late + settings.told * kept
-        return {"loss": total, "error": error, "wrong": wrong, "late": late, "untold": kept}
-
-    @torch.no_grad()
-    def validate() -> dict[str, float]:
-        return validation(engines, clips, prompts)
-
-    learning = nn.ModuleDict({**modules, "told": told})
-    folder = fit("bridges", learning, loss, FitConfig(**settings.fit), validate)
+    objective = Objective(engines, settings)
+    learning = nn.ModuleDict({**modules, "told": objective.told})
+    folder = fit("bridges", learning, objective.loss, FitConfig(**settings.fit), objective.validate)
     for name, module in modules.items():
         module.save_pretrained(folder / "final" / name)  # type: ignore[operator]
 
 
 def judged(
-    made: Mapping[str, Made],
+    estimates: Mapping[str, torch.Tensor],
     critics: Mapping[str, Critic],
     seen: torch.Tensor,
     events: torch.Tensor,
@@ -194,8 +232,8 @@ def judged(
         when: [batch] how far these are known.
     """
     wrong, late = [torch.zeros(())], [torch.zeros(())]
-    for name in critics.keys() & made.keys():
-        read = critics[name](made[name].estimate)
+    for name in critics.keys() & estimates.keys():
+        read = critics[name](estimates[name])
         wrong.append(critics[name].missed(read, seen, None).mean())
         late.append((when * critics[name].missed(read, torch.full_like(seen, -1), events)).mean())
     return torch.stack(wrong).sum(), torch.stack(late).sum()
@@ -205,80 +243,6 @@ def certainty(levels: Mapping[str, torch.Tensor], highest: float) -> torch.Tenso
     """[batch] how far any of them can know when something happens: as far as the least noisy shows it."""
     shown = [level for name, level in levels.items() if name in EVENTFUL]
     return known(torch.stack(shown).amin(0), highest) if shown else torch.zeros(len(next(iter(levels.values()))))
-
-
-@dataclass(frozen=True)
-class Joint:
-    """One pass of several modalities.
-
-    Attributes:
-        made: of each that is not clean.
-        shown: environment tokens of each that has an encoder.
-    """
-
-    made: dict[str, Made]
-    shown: dict[str, Tokens]
-
-
-@dataclass(frozen=True)
-class Made:
-    """What a denoiser predicted beside its partners.
-
-    Attributes:
-        error: mean square of the velocity's error.
-        estimate: of the clean latent.
-    """
-
-    error: torch.Tensor
-    estimate: torch.Tensor
-
-
-def joint_pass(
-    engines: Mapping[str, Engine],
-    clean: Latents,
-    prompt: Tokens,
-    levels: Mapping[str, torch.Tensor],
-    bridged: bool = True,
-    guidance: Guidance = OTHERS,
-    corruptions: Mapping[str, Corrupt] = {},
-) -> Joint:
-    """One pass of each modality that is not clean, each reading all the others, or whom `guidance` lets it see.
-
-    `corruptions` are of modalities whose experts are not of rectified flow; their estimates are not to be used.
-    """
-    noisy = {name: corruptions.get(name, flow)(latent, levels[name]) for name, (latent, _) in clean.items()}
-    shown: dict[str, Tokens] = {}
-    for name, (latent, _, _) in noisy.items():
-        environment = engines[name].environment
-        if environment is not None:
-            seen = (
-                latent
-                if environment.reads_latent
-                else _features(engines[name], clean[name][1], latent, prompt, levels[name])
-            )
-            shown[name] = Tokens(environment(seen, levels[name]), engines[name].token_times(clean[name][1]))
-    made: dict[str, Made] = {}
-    for name, (latent, target, weight) in noisy.items():
-        if (levels[name] > 0).any():
-            partners = gather(guidance.seen(name, shown)) if bridged else None
-            velocity = engines[name].denoiser(latent, levels[name], prompt, clean[name][1], partners).sample
-            level = levels[name].view(-1, *([1] * (latent.ndim - 1)))
-            made[name] = Made((weight * (velocity - target).square()).mean(), latent - level * velocity)
-    return Joint(made, shown)
-
-
-def flow(clean: torch.Tensor, level: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Rectified flow's corruption (see Corrupt)."""
-    return *noised(clean, level), torch.ones(())
-
-
-@torch.no_grad()
-def _features(
-    engine: Engine, clock: torch.Tensor, latent: torch.Tensor, prompt: Tokens, level: torch.Tensor
-) -> torch.Tensor | None:
-    """What a frozen denoiser knows; a given has the null prompt."""
-    asked = prompt if bool((level > 0).any()) else Tokens(torch.zeros_like(prompt.states))
-    return engine.denoiser(latent, level, asked, clock).features
 
 
 def validation(engines: Mapping[str, Engine], clips: Clips, prompts: latents.Prompts) -> dict[str, float]:
@@ -298,7 +262,7 @@ def validation(engines: Mapping[str, Engine], clips: Clips, prompts: latents.Pro
             clean, picked = clips.draw(pair, rng, 16)
             prompt, _ = prompts.draw(clips.facts[picked], rng)
             at = {name: torch.full((16,), level) for name, level in zip(pair, levels, strict=True)}
-            for name, made in joint_pass(pair, clean, prompt, at, bridged).made.items():
-                rows.setdefault(name, []).append(float(made.error))
+            for name, error in joint_pass(pair, clean, prompt, at, bridged).errors.items():
+                rows.setdefault(name, []).append(float(error))
         figures |= {f"{name} {label}": on / off for name, (on, off) in rows.items()}
     return figures

@@ -24,6 +24,7 @@ from torch.nn import functional
 
 from codi.training import latents
 from codi.training.loop import FitConfig, Losses, fit, runs_folder
+from codi.training.text_autoencoder import full_caption_latents
 from codi.worlds.sounding_shapes.factors import FACTORS, FRAMES, SHOWN
 
 HELD_BACK: Final = 200
@@ -46,6 +47,14 @@ class Critic(nn.Module, ABC):
     def error(self, latent: torch.Tensor, facts: torch.Tensor, events: torch.Tensor | None) -> torch.Tensor:
         """[batch] errors of latents [batch, ...]; see `missed`."""
         return self.missed(self(latent), facts, events)
+
+    @abstractmethod
+    def facts(self, read: Any) -> dict[str, torch.Tensor]:
+        """Of what was read, logits by factor."""
+
+    def heat(self, read: Any) -> torch.Tensor | None:
+        """Of what was read, logits [batch, frames] of an event in each frame; None where events do not show."""
+        return None
 
     @abstractmethod
     def accuracy(self, latent: torch.Tensor, facts: torch.Tensor, events: torch.Tensor) -> dict[str, float]:
@@ -75,7 +84,37 @@ def _column(name: str) -> int:
     return list(FACTORS).index(name)
 
 
-class PictureCritic(Critic):
+class FactCritic(Critic):
+    """What it reads is logits by factor, and nothing else."""
+
+    def missed(self, read: Any, facts: torch.Tensor, events: torch.Tensor | None) -> torch.Tensor:
+        """See the class; events do not show."""
+        return mean_error(read, facts)
+
+    def facts(self, read: Any) -> dict[str, torch.Tensor]:
+        """See the class."""
+        return dict(read)
+
+    def accuracy(self, latent: torch.Tensor, facts: torch.Tensor, events: torch.Tensor) -> dict[str, float]:
+        """See the class."""
+        return _accuracy(self(latent), facts)
+
+
+class TextCritic(FactCritic):
+    """Latents [batch, 8, 16]: all factors."""
+
+    def __init__(self, size: int = 128, width: int = 256) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Flatten(), nn.Linear(size, width), nn.SiLU())
+        self.heads = heads_of(width, SHOWN["text"])
+
+    def forward(self, latent: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Logits by factor."""
+        hidden = self.body(latent)
+        return {name: head(hidden) for name, head in self.heads.items()}
+
+
+class PictureCritic(FactCritic):
     """Latents [batch, 12, 8, 8]: shape, colour and size."""
 
     def __init__(self, channels: int = 12, width: int = 96) -> None:
@@ -92,14 +131,6 @@ class PictureCritic(Critic):
         grid = self.body(latent).flatten(2)
         pooled = torch.cat([grid.mean(-1), grid.amax(-1)], dim=1)
         return {name: head(pooled) for name, head in self.heads.items()}
-
-    def missed(self, read: Any, facts: torch.Tensor, events: torch.Tensor | None) -> torch.Tensor:
-        """See the class; events do not show in one picture."""
-        return mean_error(read, facts)
-
-    def accuracy(self, latent: torch.Tensor, facts: torch.Tensor, events: torch.Tensor) -> dict[str, float]:
-        """See the class."""
-        return _accuracy(self(latent), facts)
 
 
 class EventCritic(Critic):
@@ -132,6 +163,14 @@ class EventCritic(Critic):
             return mean_error(logits, facts)
         missed = functional.binary_cross_entropy_with_logits(heat, events, reduction="none").mean(1)
         return mean_error(logits, facts) + missed
+
+    def facts(self, read: Any) -> dict[str, torch.Tensor]:
+        """See the class."""
+        return dict(read[0])
+
+    def heat(self, read: Any) -> torch.Tensor:
+        """See the class."""
+        return read[1]  # type: ignore[no-any-return]
 
     def accuracy(self, latent: torch.Tensor, facts: torch.Tensor, events: torch.Tensor) -> dict[str, float]:
         """See the class; of events, the share of frames."""
@@ -185,6 +224,16 @@ class ClipAndFrames(Critic):
         seen = [self.picture.missed(frame, facts, events) for frame in frames]
         return self.clip.missed(clip, facts, events) + torch.stack(seen).mean(0)
 
+    def facts(self, read: Any) -> dict[str, torch.Tensor]:
+        """See the class; of the picture's factors, the mean over the frames that were looked at."""
+        clip, frames = read
+        seen = [self.picture.facts(frame) for frame in frames]
+        return self.clip.facts(clip) | {name: torch.stack([one[name] for one in seen]).mean(0) for name in seen[0]}
+
+    def heat(self, read: Any) -> torch.Tensor | None:
+        """See the class."""
+        return self.clip.heat(read[0])
+
     def accuracy(self, latent: torch.Tensor, facts: torch.Tensor, events: torch.Tensor) -> dict[str, float]:
         """See the class; of the picture's factors, in the middle frame."""
         seen = self.picture.accuracy(latent[:, :, latent.shape[2] // 2], facts, events)
@@ -192,7 +241,12 @@ class ClipAndFrames(Critic):
 
 
 Draw = Callable[[np.random.Generator, np.ndarray], tuple[torch.Tensor, torch.Tensor]]
-CRITICS: Final[dict[str, type[Critic]]] = {"image": PictureCritic, "video": ClipCritic, "audio": SoundCritic}
+CRITICS: Final[dict[str, type[Critic]]] = {
+    "text": TextCritic,
+    "image": PictureCritic,
+    "video": ClipCritic,
+    "audio": SoundCritic,
+}
 EVENTFUL: Final = frozenset(name for name, kind in CRITICS.items() if issubclass(kind, EventCritic))
 """Modalities that show when something happens."""
 
@@ -208,7 +262,8 @@ def train(name: str, count: int, draw: Draw, settings: DictConfig) -> None:
     """
     torch.manual_seed(0)
     model = CRITICS[name]()
-    events = latents.event_frames(count)
+    # (nothing happens in texts, whose numbers are of no scenes)
+    events = latents.event_frames(count) if name in EVENTFUL else torch.zeros(count, FRAMES)
 
     def loss(rng: np.random.Generator, batch: int) -> Losses:
         clips = rng.integers(0, count - HELD_BACK, batch)
@@ -224,6 +279,16 @@ def train(name: str, count: int, draw: Draw, settings: DictConfig) -> None:
 
     fit(f"critic_{name}", model, loss, FitConfig(**settings.fit), validate)
     save_file(model.state_dict(), critic_weights(name))
+
+
+def train_text(settings: DictConfig) -> None:
+    """Stage `critic_text`: latents of canonical full captions."""
+    clean, facts = full_caption_latents()
+
+    def draw(rng: np.random.Generator, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        return clean[rows], facts[rows]
+
+    train("text", len(clean), draw, settings)
 
 
 def train_image(settings: DictConfig) -> None:

@@ -29,7 +29,7 @@ from codi.networks.clip_transformer import ClipTransformer
 from codi.training import latents
 from codi.training.critic import ClipAndFrames, Critic, load_critic
 from codi.training.facts import CAPTIONS
-from codi.training.loop import FitConfig, Losses, fit, has_bf16, runs_folder
+from codi.training.loop import FitConfig, Losses, fit, has_bf16
 from codi.training.telling import Told
 from codi.types import ClipSpec, Tokens
 from codi.worlds.sounding_shapes.factors import FACTORS
@@ -321,19 +321,14 @@ def train_video(settings: DictConfig) -> None:
 
 def train_text(settings: DictConfig) -> None:
     """Stage `denoiser_text`: latents of canonical full captions."""
-    from codi.modalities.text.autoencoder import TextAutoencoder
-    from codi.training.text_autoencoder import full_caption_bank
+    from codi.training.text_autoencoder import full_caption_latents
 
     torch.manual_seed(0)
-    bank = full_caption_bank()
-    autoencoder = TextAutoencoder.from_pretrained(runs_folder() / "autoencoder_text" / "final").eval()
-    with torch.no_grad():
-        pairs = zip(bank["hidden"].split(256), bank["mask"].split(256), strict=True)
-        clean = torch.cat([autoencoder.encode(hidden.float(), mask) for hidden, mask in pairs])
+    clean, facts = full_caption_latents()
 
     def draw(rng: np.random.Generator, batch: int) -> Sample:
         rows = torch.from_numpy(rng.integers(0, len(clean), batch))
-        return Sample(clean[rows], bank["facts"][rows])
+        return Sample(clean[rows], facts[rows])
 
     transformer = TextTransformer()
     train("text", transformer, TextDenoiser(transformer), draw, settings, UNTIMED.expand(LATENT_TOKENS))

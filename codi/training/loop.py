@@ -213,7 +213,8 @@ def _agreed(accelerator: Accelerator, flag: bool) -> bool:
 
 
 def _log(accelerator: Accelerator, folder: Path, clock: _Progress) -> dict[str, float]:
-    means = {key: float(np.mean([row[key] for row in clock.recent])) for key in clock.recent[0]}
+    keys = dict.fromkeys(key for row in clock.recent for key in row)
+    means = {key: float(np.mean([row[key] for row in clock.recent if key in row])) for key in keys}
     clock.recent = []
     if not accelerator.is_main_process:
         return means

@@ -34,6 +34,14 @@ def full_caption_bank(count: int = 12_000, seed: int = 6) -> Bank:
     return built_once(runs_folder() / f"full_captions_{count}_{seed}.pt", build)
 
 
+@torch.no_grad()
+def full_caption_latents() -> tuple[torch.Tensor, torch.Tensor]:
+    """Canonical full captions as clean latents [N, 8, 16], by the finished stage; and their facts [N, factors]."""
+    bank, autoencoder = full_caption_bank(), TextAutoencoder.from_pretrained(runs_folder() / "autoencoder_text/final")
+    pairs = zip(bank["hidden"].split(256), bank["mask"].split(256), strict=True)
+    return torch.cat([autoencoder.eval().encode(hidden.float(), mask) for hidden, mask in pairs]), bank["facts"]
+
+
 def _encode(texts: list[str]) -> Bank:
     tokenizer, encoder = sentence_encoder()
     hidden, mask = [], []

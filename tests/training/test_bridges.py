@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from codi import CoDiPipeline
-from codi.training.bridges import Made, certainty, draw_pair_levels, joint_pass, judged
+from codi.training.bridges import certainty, draw_pair_levels, judged
 from codi.training.critic import ClipCritic
+from codi.training.joint import joint_pass
 from codi.training.telling import told_facts
 from codi.types import ClipSpec, Tokens
 
@@ -31,12 +32,12 @@ def _made(engines, levels, bridged=True):
     torch.manual_seed(0)
     clip = ClipSpec()
     clean = {name: (torch.randn(2, *engine.latent_shape(clip)), engine.clock(clip)) for name, engine in engines.items()}
-    return joint_pass(engines, clean, Tokens(torch.zeros(2, 8, 256)), levels, bridged).made
+    return joint_pass(engines, clean, Tokens(torch.zeros(2, 8, 256)), levels, bridged)
 
 
 def test_only_readers_and_environment_encoders_learn(engines):
     levels = {name: torch.full((2,), 0.9) for name in PAIR}
-    torch.stack([made.error for made in _made(engines, levels).values()]).sum().backward()
+    torch.stack(list(_made(engines, levels).errors.values())).sum().backward()
     for engine in engines.values():
         moved = [p.grad is not None for p in engine.environment.parameters()]
         assert all(moved) and any(p.grad is not None for p in engine.denoiser.port.bridge.parameters())
@@ -46,9 +47,9 @@ def test_only_readers_and_environment_encoders_learn(engines):
 
 def test_a_clean_side_shows_but_is_not_made(engines):
     levels = {"video": torch.zeros(2), "audio": torch.full((2,), 0.9)}
-    assert set(_made(engines, levels)) == {"audio"}
+    assert set(_made(engines, levels).errors) == {"audio"}
     with torch.no_grad():
-        on, off = (_made(engines, levels, bridged)["audio"].estimate for bridged in (True, False))
+        on, off = (_made(engines, levels, bridged).seen.estimates["audio"] for bridged in (True, False))
     assert not torch.allclose(on, off, atol=1e-4)
 
 
@@ -78,7 +79,7 @@ def test_no_more_is_asked_than_somebody_tells():
 
 def test_critics_are_asked_for_facts_and_moments_apart():
     torch.manual_seed(0)
-    made = {"video": Made(torch.zeros(()), torch.randn(2, 12, 16, 8, 8)), "text": Made(torch.zeros(()), torch.zeros(2))}
+    made = {"video": torch.randn(2, 12, 16, 8, 8), "text": torch.zeros(2)}
     facts, events, always = torch.tensor([[0, 1, 1, 2, 1]] * 2), torch.zeros(2, 16), torch.ones(2)
     critics = {"video": ClipCritic()}
     nothing = torch.full_like(facts, -1)
@@ -117,6 +118,6 @@ def test_an_expert_of_another_kind_learns_on_its_own_noise(engines):
     clean = {name: (torch.randn(2, *engine.latent_shape(clip)), engine.clock(clip)) for name, engine in engines.items()}
     prompt = Tokens(torch.zeros(2, 8, 256))
     with torch.no_grad():
-        made = joint_pass(engines, clean, prompt, levels, corruptions={"audio": corrupt}).made
+        made = joint_pass(engines, clean, prompt, levels, corruptions={"audio": corrupt}).errors
     assert seen == [engines["audio"].latent_shape(clip)]
-    assert made["audio"].error > 5000 and made["video"].error < 100
+    assert made["audio"] > 5000 and made["video"] < 100

@@ -1,0 +1,188 @@
+"""Practice: bridges are trained on states of the samplers' own runs too, beside noised latents of real scenes.
+
+A sampler that adds no noise makes of each noise one result: what an output will become is in its latent long before the
+latent of a real scene, noised as far, would tell. Noised scenes teach environment tokens to keep silent there, and
+partners to wait, until it is too late to agree (that training never sees what sampling does is exposure bias, Ning et
+al. 2024). So the joint loop runs as users run it, critics read the end results, and from states on the way tokens learn
+to tell what will come; estimates are asked for the facts that all who tell agree on, or the surest. Only bridges learn.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Any, Final
+
+import numpy as np
+import torch
+
+from codi import conditioning, schedule
+from codi.guidance import Guidance
+from codi.modality import Engine
+from codi.sampling import Track, denoise
+from codi.training.critic import Critic
+from codi.training.joint import Latents
+from codi.types import ClipSpec, Tokens
+from codi.worlds.sounding_shapes.factors import FACTORS
+
+STEPS: Final = 12
+Read = Mapping[str, torch.Tensor]
+"""Logits by factor."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One joint run of the samplers.
+
+    Attributes:
+        prompt: of each sample.
+        named: [batch, factors] facts that it names, else -1.
+        clocks: by modality.
+        latents: by modality, [steps, batch, ...] before each step.
+        levels: by modality, [steps].
+        became: by modality, [batch, factors] what the critics read in the end, -1 where it shows nothing of the kind.
+        events: [batch, frames] 1 where something happens in the end, of the modality that settles it first; None where
+            none shows it.
+    """
+
+    prompt: Tokens
+    named: torch.Tensor
+    clocks: Mapping[str, torch.Tensor]
+    latents: Mapping[str, torch.Tensor]
+    levels: Mapping[str, torch.Tensor]
+    became: Mapping[str, torch.Tensor]
+    events: torch.Tensor | None
+
+    def moments(self, rng: np.random.Generator) -> tuple[Latents, dict[str, torch.Tensor]]:
+        """Latents and levels before a step of each sample's own."""
+        steps = torch.from_numpy(rng.integers(STEPS, size=len(self.named)))
+        rows = torch.arange(len(steps))
+        noisy = {name: (latents[steps, rows], self.clocks[name]) for name, latents in self.latents.items()}
+        return noisy, {name: levels[steps] for name, levels in self.levels.items()}
+
+    def agreement(self) -> torch.Tensor:
+        """[] share of open facts on which two modalities agree in the end."""
+        pairs = combinations(self.became.values(), 2)
+        right, asked = zip(
+            *((one == other, (self.named < 0) & (one >= 0) & (other >= 0)) for one, other in pairs), strict=True
+        )
+        return (torch.stack(right) & torch.stack(asked)).sum() / torch.stack(asked).sum()
+
+
+class Runs:
+    """The last few runs; a new one after so many draws.
+
+    They are no part of a checkpoint: a resumed training begins with new ones.
+
+    Args:
+        run: makes one.
+        every: draws from one new run to the next.
+        kept: runs.
+    """
+
+    def __init__(self, run: Callable[[np.random.Generator], Run], every: int = 8, kept: int = 6) -> None:
+        self.run, self.every, self.drawn = run, every, 0
+        self.kept: deque[Run] = deque(maxlen=kept)
+
+    def draw(self, rng: np.random.Generator) -> Run:
+        """One of those that are kept."""
+        if self.drawn % self.every == 0:
+            self.kept.append(self.run(rng))
+        self.drawn += 1
+        return self.kept[int(rng.integers(len(self.kept)))]
+
+
+@torch.no_grad()
+def rehearse(
+    engines: Mapping[str, Engine],
+    schedulers: Mapping[str, Any],
+    prompt: Tokens,
+    named: torch.Tensor,
+    critics: Mapping[str, Critic],
+    guidance: Guidance,
+    seed: int,
+) -> Run:
+    """Run the joint loop as the pipeline does, without new noise, and keep what it passes.
+
+    Args:
+        engines: of the outputs, by modality.
+        schedulers: of each.
+        prompt: of each sample.
+        named: [batch, factors] facts that the prompts name, else -1.
+        critics: by modality, of all outputs.
+        seed: of the noise.
+    """
+    clip, batch, tracks = ClipSpec(), len(named), {}
+    nothing = conditioning.null(batch, prompt.states)
+    for name, engine in engines.items():
+        noise, scheduler = schedule.Noise(seed, name), schedule.prepared(schedulers[name], STEPS, named.device)
+        white = noise.white(engine.latent_shape(clip), batch)
+        tracks[name] = Track(engine, white, engine.clock(clip), prompt, nothing, scheduler, noise)
+    passed = {name: [track.latent] for name, track in tracks.items()}
+
+    def on_step(index: int, moved: Mapping[str, torch.Tensor]) -> None:
+        for name, latent in moved.items():
+            passed[name].append(latent)
+
+    sampled = dict.fromkeys(tracks, replace(guidance, renewal=1.0))
+    ends = denoise(tracks, sampled, STEPS, on_step)
+    read = {name: critics[name](end) for name, end in ends.items()}
+    levels = {name: torch.stack([track.level(k)[0] for k in range(STEPS)]) for name, track in tracks.items()}
+    return Run(
+        prompt=prompt,
+        named=named,
+        clocks={name: track.clock for name, track in tracks.items()},
+        latents={name: torch.stack(states[:STEPS]) for name, states in passed.items()},
+        levels=levels,
+        became={name: became(critics[name].facts(read[name])) for name in ends},
+        events=_events({name: critics[name].heat(read[name]) for name in ends}, levels),
+    )
+
+
+def became(read: Read) -> torch.Tensor:
+    """[batch, factors] the facts that logits say, -1 where a factor is not read; what is still has no tempo."""
+    batch = len(next(iter(read.values())))
+    columns = [read[name].argmax(1) if name in read else torch.full((batch,), -1) for name in FACTORS]
+    return without_tempo(torch.stack(columns, 1))
+
+
+def agreed(read: Mapping[str, Read], named: torch.Tensor) -> torch.Tensor:
+    """[batch, factors] what an estimate may be asked for: what prompts name; else what all who tell make out together.
+
+    Each fact as often as their product is surer than chance; -1 where fewer than two could tell.
+
+    Args:
+        read: by modality, logits by factor of what its tokens tell.
+        named: [batch, factors] facts that prompts name, else -1.
+    """
+    columns = []
+    for name, values in FACTORS.items():
+        rows = [row[name].detach().float().log_softmax(1) for row in read.values() if name in row]
+        columns.append(_together(rows, 1 / len(values)) if len(rows) > 1 else torch.full((len(named),), -1))
+    facts = torch.where(named < 0, torch.stack(columns, 1), named)
+    return without_tempo(facts)
+
+
+def _together(rows: Sequence[torch.Tensor], chance: float) -> torch.Tensor:
+    """[batch] the value that the product of log-probabilities favours, as often as it is surer than chance; else -1."""
+    most, best = torch.stack(list(rows)).sum(0).softmax(1).max(1)
+    return torch.where(torch.rand(len(best)) < (most - chance) / (1 - chance), best, -1)
+
+
+def without_tempo(facts: torch.Tensor) -> torch.Tensor:
+    """Facts [batch, factors] in which what is still has no tempo."""
+    motion, tempo = list(FACTORS).index("motion"), list(FACTORS).index("tempo")
+    facts = facts.clone()
+    facts[facts[:, motion] == FACTORS["motion"].index("still"), tempo] = -1
+    return facts
+
+
+def _events(heats: Mapping[str, torch.Tensor | None], levels: Mapping[str, torch.Tensor]) -> torch.Tensor | None:
+    """Events of whoever is least noisy on the way."""
+    shown = {name: heat for name, heat in heats.items() if heat is not None}
+    if not shown:
+        return None
+    first = min(shown, key=lambda name: float(levels[name].sum()))
+    return (shown[first] > 0).float()
