@@ -30,7 +30,7 @@ from codi.training.critic import CRITICS, EVENTFUL, ClipAndFrames, Critic, load_
 from codi.training.denoisers import draw_levels, known, shifted
 from codi.training.joint import Latents, joint_pass, predicted
 from codi.training.loop import FitConfig, Losses, fit, runs_folder
-from codi.training.practice import Run, Runs, agreed, rehearse
+from codi.training.practice import Leaders, Run, Runs, rehearse
 from codi.training.telling import ToldFacts, told_facts
 from codi.training.text_autoencoder import full_caption_latents
 from codi.types import ClipSpec
@@ -143,7 +143,7 @@ class Objective:
         names, odds = zip(*((names.split("+"), share) for names, share in settings.sets.items()), strict=True)
         self.sets, self.odds = names, np.array(odds) / sum(odds)
         self.schedulers = schedulers()
-        self.runs, self.taken = Runs(self._rehearsed, **settings.runs), 0
+        self.runs, self.leaders, self.taken = Runs(self._rehearsed, **settings.runs), Leaders(), 0
 
     def loss(self, rng: np.random.Generator, batch: int) -> Losses:
         """Of a batch: states of runs, or noised latents of scenes; in all processes of a training alike."""
@@ -174,13 +174,14 @@ class Objective:
         s, (noisy, levels) = self.settings, run.moments(rng)
         seen = predicted({name: self.engines[name] for name in noisy}, noisy, run.prompt, levels)
         read = {name: self.told(name, tokens.states) for name, tokens in seen.shown.items()}
-        wanted, when = agreed(read, run.named), certainty(levels, s.known_events)
+        wanted = self.leaders.wanted(read, run.became, run.named)
+        when = certainty(levels, s.known_events)
         events = torch.zeros(len(run.named), CLIP.frames) if run.events is None else run.events
         wrong, late = judged(seen.estimates, self.critics, wanted, events, when)
         untold = torch.stack([mean_error(row, run.became[name]) for name, row in read.items()]).mean()
         total = s.practice_critic * wrong + s.critic_events * late + s.told * untold
-        figures = {"run wrong": wrong, "run late": late, "run untold": untold, "run agreement": run.agreement()}
-        return {"loss": total} | figures
+        figures = {"run wrong": wrong, "run late": late, "run untold": untold}
+        return {"loss": total} | figures | run.figures()
 
     def _rehearsed(self, rng: np.random.Generator) -> Run:
         engines, batch = self._drawn(rng), int(self.settings.fit.batch)

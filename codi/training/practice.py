@@ -3,14 +3,14 @@
 A sampler that adds no noise makes of each noise one result: what an output will become is in its latent long before the
 latent of a real scene, noised as far, would tell. Noised scenes teach environment tokens to keep silent there, and
 partners to wait, until it is too late to agree (that training never sees what sampling does is exposure bias, Ning et
-al. 2024). So the joint loop runs as users run it, critics read the end results, and from states on the way tokens learn
-to tell what will come; estimates are asked for the facts that all who tell agree on, or the surest. Only bridges learn.
+al. 2024). So the joint loop runs as users run it and critics read the end results. From states on the way, tokens learn
+to tell what will come, and estimates are asked for what the modality becomes that tells best. Only bridges learn.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any, Final
@@ -62,13 +62,14 @@ class Run:
         noisy = {name: (latents[steps, rows], self.clocks[name]) for name, latents in self.latents.items()}
         return noisy, {name: levels[steps] for name, levels in self.levels.items()}
 
-    def agreement(self) -> torch.Tensor:
-        """[] share of open facts on which two modalities agree in the end."""
-        pairs = combinations(self.became.values(), 2)
-        right, asked = zip(
-            *((one == other, (self.named < 0) & (one >= 0) & (other >= 0)) for one, other in pairs), strict=True
-        )
-        return (torch.stack(right) & torch.stack(asked)).sum() / torch.stack(asked).sum()
+    def figures(self) -> dict[str, torch.Tensor]:
+        """Share of open facts on which two modalities agree in the end, and of what is most frequent among the open."""
+        open_, ends = self.named < 0, list(self.became.values())
+        pairs = [(one == other, open_ & (one >= 0) & (other >= 0)) for one, other in combinations(ends, 2)]
+        right, asked = (torch.stack(rows) for rows in zip(*pairs, strict=True))
+        counts = [torch.bincount(end[open_[:, 1] & (end[:, 1] >= 0), 1], minlength=6) for end in ends]
+        most = torch.stack(counts).sum(0)
+        return {"run agreement": (right & asked).sum() / asked.sum(), "run mode": most.max() / most.sum().clamp_min(1)}
 
 
 class Runs:
@@ -148,27 +149,53 @@ def became(read: Read) -> torch.Tensor:
     return without_tempo(torch.stack(columns, 1))
 
 
-def agreed(read: Mapping[str, Read], named: torch.Tensor) -> torch.Tensor:
-    """[batch, factors] what an estimate may be asked for: what prompts name; else what all who tell make out together.
+class Leaders:
+    """Whose end result the others are asked for: of each fact, the modality's whose tokens tell its own best.
 
-    Each fact as often as their product is surer than chance; -1 where fewer than two could tell.
+    Better than their mean over many samples, that is: what is likely anyway is no evidence, and asking for it oftener
+    than it comes makes it come oftener still, until all outputs agree because they are all the same.
 
     Args:
-        read: by modality, logits by factor of what its tokens tell.
-        named: [batch, factors] facts that prompts name, else -1.
+        decay: of the running means.
     """
-    columns = []
-    for name, values in FACTORS.items():
-        rows = [row[name].detach().float().log_softmax(1) for row in read.values() if name in row]
-        columns.append(_together(rows, 1 / len(values)) if len(rows) > 1 else torch.full((len(named),), -1))
-    facts = torch.where(named < 0, torch.stack(columns, 1), named)
-    return without_tempo(facts)
 
+    def __init__(self, decay: float = 0.98) -> None:
+        self.decay = decay
+        self.usual: dict[tuple[str, str], torch.Tensor] = {}
 
-def _together(rows: Sequence[torch.Tensor], chance: float) -> torch.Tensor:
-    """[batch] the value that the product of log-probabilities favours, as often as it is surer than chance; else -1."""
-    most, best = torch.stack(list(rows)).sum(0).softmax(1).max(1)
-    return torch.where(torch.rand(len(best)) < (most - chance) / (1 - chance), best, -1)
+    def wanted(self, read: Mapping[str, Read], ends: Mapping[str, torch.Tensor], named: torch.Tensor) -> torch.Tensor:
+        """[batch, factors] what estimates may be asked for: what prompts name; else what the leader becomes, or -1.
+
+        Each fact as often as its leader tells it better than usual.
+
+        Args:
+            read: by modality, logits by factor of what its tokens tell.
+            ends: by modality, [batch, factors] what it becomes.
+            named: [batch, factors] facts that prompts name, else -1.
+        """
+        columns = []
+        for column, factor in enumerate(FACTORS):
+            open_ = named[:, column] < 0
+            tellers = [name for name in read if factor in read[name]]
+            sure = [self._surer(name, factor, read[name][factor], ends[name][:, column], open_) for name in tellers]
+            if len(tellers) < 2:
+                columns.append(torch.full((len(named),), -1))
+                continue
+            most, leader = torch.stack(sure).max(0)
+            end = torch.stack([ends[name][:, column] for name in tellers]).gather(0, leader[None])[0]
+            columns.append(torch.where(torch.rand(len(end)) < most, end, -1))
+        return without_tempo(torch.where(named < 0, torch.stack(columns, 1), named))
+
+    def _surer(
+        self, name: str, factor: str, logits: torch.Tensor, end: torch.Tensor, open_: torch.Tensor
+    ) -> torch.Tensor:
+        """[batch] from 0, the usual or less, to 1."""
+        told = logits.detach().float().softmax(1)
+        usual = self.usual.setdefault((name, factor), torch.full(told.shape[1:], 1 / told.shape[1]))
+        if open_.any():
+            usual.lerp_(told[open_].mean(0), 1 - self.decay)
+        right, before = told.gather(1, end.clamp_min(0)[:, None])[:, 0], usual[end.clamp_min(0)]
+        return torch.where(end >= 0, (right - before) / (1 - before), 0.0).clamp_min(0)
 
 
 def without_tempo(facts: torch.Tensor) -> torch.Tensor:

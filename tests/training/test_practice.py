@@ -8,7 +8,7 @@ import torch
 
 from codi import CoDiPipeline
 from codi.training.critic import CRITICS, Critic
-from codi.training.practice import STEPS, Runs, agreed, became, rehearse
+from codi.training.practice import STEPS, Leaders, Runs, became, rehearse
 from codi.types import Tokens
 from codi.worlds.sounding_shapes.factors import MOTIONS
 
@@ -64,18 +64,35 @@ def _logits(values, sure=9.0):
     return row
 
 
-def test_what_prompts_name_is_asked_and_else_what_all_make_out_together():
+def _ends(colour):
+    ends = torch.full((1, FACTORS), -1)
+    ends[0, 1] = colour
+    return ends
+
+
+OPEN = torch.full((1, FACTORS), -1)
+
+
+def test_what_prompts_name_is_asked_and_else_what_the_leader_becomes():
     torch.manual_seed(0)
-    nothing = torch.full((1, FACTORS), -1)
-    one, other = {"colour": _logits([2, 4])}, {"colour": _logits([4, 5])}
-    assert agreed({"video": one, "audio": other}, nothing).tolist() == [[-1, 4, -1, -1, -1]]
+    ends = {"video": _ends(4), "audio": _ends(2)}
+    tells, silent, wrong = ({"colour": _logits(values, 20.0)} for values in ([2], [0, 1, 2, 3, 4, 5], [5]))
+    for other in (silent, wrong):
+        assert Leaders().wanted({"video": other, "audio": tells}, ends, OPEN).tolist() == [[-1, 2, -1, -1, -1]]
     named = torch.tensor([[-1, 3, -1, -1, -1]])
-    assert agreed({"video": one, "audio": other}, named).tolist() == named.tolist()
-    assert agreed({"video": one, "text": {"shape": _logits([1])}}, nothing).tolist() == nothing.tolist(), "one alone"
-    even = {"colour": torch.zeros(1, 6)}
-    assert agreed({"video": even, "audio": even}, nothing).tolist() == nothing.tolist(), "nobody knows"
-    surer = {"colour": _logits([1], 20.0)}
-    assert agreed({"video": surer, "audio": {"colour": _logits([2], 8.0)}}, nothing)[0, 1] == 1, "the surer leads"
+    assert Leaders().wanted({"video": wrong, "audio": tells}, ends, named).tolist() == named.tolist()
+    assert Leaders().wanted({"video": silent, "audio": wrong}, ends, OPEN).tolist() == OPEN.tolist(), "nobody tells"
+    alone = {"video": {"shape": _logits([1], 20.0)}, "audio": tells}
+    assert Leaders().wanted(alone, ends, OPEN).tolist() == OPEN.tolist(), "nobody to agree with"
+
+
+def test_what_comes_anyway_is_not_asked_for():
+    torch.manual_seed(0)
+    leaders, usual, ends = Leaders(decay=0.5), {"colour": _logits([2], 3.0)}, {"video": _ends(2), "audio": _ends(2)}
+    asked = [int(leaders.wanted({"video": usual, "audio": usual}, ends, OPEN)[0, 1]) for _ in range(60)]
+    assert 2 in asked[:5] and set(asked[20:]) == {-1}
+    surer = {"colour": _logits([2], 30.0)}
+    assert leaders.wanted({"video": usual, "audio": surer}, ends, OPEN)[0, 1] == 2
 
 
 @pytest.mark.parametrize(("motion", "tempo"), [(0, 1), (MOTIONS.index("still"), -1)])
