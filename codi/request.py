@@ -13,7 +13,9 @@ from codi.modality import registry
 from codi.types import At, ClipSpec, InputError, Part
 
 DEFAULT_STEPS = 20
-DEFAULT_GUIDANCE = Guidance(bridge=3.0, renewal=0.7)
+DEFAULT_GUIDANCE = Guidance(bridge=3.0)
+DEFAULT_RENEWAL: Mapping[str, float] = {"text": 0.7, "audio": 0.7}
+"""By modality, the level above which a joint output gets new noise; never, where none is named (docs/bridges.md)."""
 """What a call has where it names none; codi-mini's figures are measured at it."""
 
 
@@ -76,7 +78,7 @@ class Call:
             "bridge_start": next(iter(self.guidance.values())).start,
             "bridge_end": next(iter(self.guidance.values())).end,
             "guidance_end": next(iter(self.guidance.values())).prompt_end,
-            "bridge_renewal": next(iter(self.guidance.values())).renewal,
+            "bridge_renewal": {name: scale.renewal for name, scale in self.guidance.items()},
             "guidance_interval": next(iter(self.guidance.values())).interval,
             "weights": dict(self.weights),
             "num_outputs_per_prompt": self.samples,
@@ -104,7 +106,7 @@ def resolve(  # noqa: PLR0913  the arguments of the call
     bridge_span: tuple[float, float] = (0.0, 1.0),
     guidance_end: float = 1.0,
     guidance_interval: int | None = None,
-    bridge_renewal: float | None = None,
+    bridge_renewal: float | Mapping[str, float] | None = None,
     default: Guidance = DEFAULT_GUIDANCE,
 ) -> Call:
     """Check a call and fill in its defaults; `default` holds the scales that nobody named.
@@ -134,7 +136,8 @@ def resolve(  # noqa: PLR0913  the arguments of the call
             wanted,
             guidance_scale,
             bridge_scale,
-            _timed(default, *bridge_span, guidance_end, guidance_interval, bridge_renewal),
+            _timed(default, *bridge_span, guidance_end, guidance_interval),
+            bridge_renewal,
         ),
         clip=clip,
         steps=_whole("num_inference_steps", DEFAULT_STEPS if steps is None else steps, 1),
@@ -230,17 +233,13 @@ def _timed(
     end: float,
     prompt_end: float,
     interval: int | None,
-    renewal: float | None,
 ) -> Guidance:
     for name, value in {"bridge_start": start, "bridge_end": end, "guidance_end": prompt_end}.items():
         if _number(name, value) > 1:
             raise InputError(f"{name} {value}", "is no share of the steps", "give a number from 0 to 1")
-    level = guidance.renewal if renewal is None else _number("bridge_renewal", renewal)
-    if level > 1:
-        raise InputError(f"bridge_renewal {level}", "is no noise level", "give a number from 0 to 1")
     every = guidance.interval if interval is None else _whole("guidance_interval", interval, 1)
     return dataclasses.replace(
-        guidance, start=float(start), end=float(end), prompt_end=float(prompt_end), interval=every, renewal=level
+        guidance, start=float(start), end=float(end), prompt_end=float(prompt_end), interval=every
     )
 
 
@@ -249,6 +248,7 @@ def _guidance(
     prompt: float | Mapping[str, float] | None,
     bridge: float | Mapping[str, float] | None,
     default: Guidance,
+    renewal: float | Mapping[str, float] | None,
 ) -> dict[str, Guidance]:
     def scale(name: str, value: float | Mapping[str, float] | None, output: str, default: float) -> float:
         chosen = value.get(output) if isinstance(value, Mapping) else value
@@ -259,9 +259,16 @@ def _guidance(
             default,
             prompt=scale("guidance_scale", prompt, output, default.prompt),
             bridge=scale("bridge_scale", bridge, output, default.bridge),
+            renewal=_level(scale("bridge_renewal", renewal, output, DEFAULT_RENEWAL.get(output, 1.0))),
         )
         for output in outputs
     }
+
+
+def _level(renewal: float) -> float:
+    if renewal > 1:
+        raise InputError(f"bridge_renewal {renewal}", "is no noise level", "give a number from 0 to 1")
+    return renewal
 
 
 def _number(name: str, value: float) -> float:

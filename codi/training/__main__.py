@@ -49,6 +49,7 @@ STAGES: dict[str, Stage] = {
     "denoiser_video": _stage("denoisers", "train_video"),
     "vocoder": _stage("vocoder", "train"),
     "bridges": _stage("bridges", "train"),
+    "blend": _stage("bundle", "blend"),
     "bundle": _stage("bundle", "build"),
     "restore": _stage("bundle", "restore"),
 }

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import DictConfig
 from torch import nn
 from tqdm.auto import tqdm
@@ -72,6 +73,18 @@ def restore(settings: DictConfig) -> None:
             critic.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(weights, critic)
             tqdm.write(f"restored: {critic}")
+
+
+def blend(settings: DictConfig) -> None:
+    """The mean of several bundles' bridges, as the finished stage `bridges` (model soups, Wortsman et al. 2022).
+
+    They must have begun from the same weights: means of others are of no use.
+    """
+    several = [_coupling(Path(bundle)) for bundle in settings.bundles]
+    for name, module in several[0].items():
+        states = [one[name].float().state_dict() for one in several]
+        module.load_state_dict({key: torch.stack([state[key] for state in states]).mean(0) for key in states[0]})
+        module.save_pretrained(runs_folder() / "bridges" / "final" / name)  # type: ignore[operator]
 
 
 def _coupling_folders(folder: Path) -> list[tuple[Path, type[Any]]]:

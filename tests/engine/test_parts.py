@@ -64,6 +64,15 @@ def call(**changes):
     return resolve(**(options | changes))
 
 
+def test_new_noise_is_of_all_outputs_or_by_modality():
+    pair, levels = {"outputs": ["image", "audio"]}, {}
+    for asked in (None, 0.5, {"image": 0.9}):
+        made = call(**pair, bridge_renewal=asked)
+        levels[str(asked)] = [made.guidance[name].renewal for name in pair["outputs"]]
+        assert made.parameters["bridge_renewal"] == dict(zip(pair["outputs"], levels[str(asked)], strict=True))
+    assert levels == {"None": [1.0, 0.7], "0.5": [0.5, 0.5], "{'image': 0.9}": [0.9, 0.7]}
+
+
 def test_a_bundle_from_before_a_part_was_added_is_refused(bundle, tmp_path):
     old = tmp_path / "old"
     shutil.copytree(bundle, old)
@@ -91,6 +100,7 @@ def test_a_bundle_from_before_a_part_was_added_is_refused(bundle, tmp_path):
         ({"guidance_end": 2.0}, "guidance_end"),
         ({"guidance_interval": 0}, "guidance_interval"),
         ({"bridge_renewal": 1.5}, "bridge_renewal"),
+        ({"bridge_renewal": {"image": -0.5}}, "bridge_renewal"),
         ({"weights": {"audio": 1.0}}, "weights audio"),
         ({"weights": {"text": -1.0}}, "weights text"),
         ({"inputs": ["a", {"text": ["a", "b"]}]}, "inputs"),
