@@ -1,11 +1,15 @@
-"""`restore`: training goes on where the runs folder was lost."""
+"""`restore` and `blend`: training goes on from bundles."""
+
+import shutil
 
 import torch
 from omegaconf import OmegaConf
 from safetensors.torch import save_file
 
 from codi import CoDiPipeline
-from codi.training.bundle import restore
+from codi.bridge import Bridge
+from codi.environment import EnvironmentEncoder
+from codi.training.bundle import blend, restore
 from codi.training.critic import PictureCritic, critic_weights, load_critic
 from codi.training.loop import runs_folder
 
@@ -29,3 +33,21 @@ def test_bundle_and_critics_come_back_and_what_is_there_stays(bundle, tmp_path, 
     critic_weights("image").write_bytes(b"of a later training")
     restore(settings)
     assert critic_weights("image").read_bytes() == b"of a later training"
+
+
+def test_a_blend_is_the_mean_of_bridges(bundle, tmp_path, monkeypatch):
+    monkeypatch.setenv("CODI_RUNS", str(tmp_path / "runs"))
+    own = Bridge.from_pretrained(bundle / "audio_bridge").float()
+    shutil.copytree(bundle, tmp_path / "other")
+    moved = Bridge.from_pretrained(bundle / "audio_bridge").float()
+    with torch.no_grad():
+        for parameter in moved.parameters():
+            parameter += 2.0
+    moved.save_pretrained(tmp_path / "other" / "audio_bridge")
+    blend(OmegaConf.create({"bundles": [str(bundle), str(tmp_path / "other")]}))
+    mean = Bridge.from_pretrained(runs_folder() / "bridges" / "final" / "audio_bridge").state_dict()
+    for name, parameter in own.named_parameters():
+        assert torch.allclose(mean[name], parameter + 1.0, atol=1e-2)
+    same = EnvironmentEncoder.from_pretrained(bundle / "image_environment_encoder").state_dict()
+    kept = EnvironmentEncoder.from_pretrained(runs_folder() / "bridges" / "final" / "image_environment_encoder")
+    assert all(torch.equal(kept.state_dict()[name], weight.float()) for name, weight in same.items())
