@@ -42,7 +42,7 @@ def test_a_blend_is_the_mean_of_bridges(bundle, tmp_path, monkeypatch):
     moved = Bridge.from_pretrained(bundle / "audio_bridge").float()
     with torch.no_grad():
         for parameter in moved.parameters():
-            parameter += 2.0
+            parameter.add_(2.0)
     moved.save_pretrained(tmp_path / "other" / "audio_bridge")
     blend(OmegaConf.create({"bundles": [str(bundle), str(tmp_path / "other")]}))
     mean = Bridge.from_pretrained(runs_folder() / "bridges" / "final" / "audio_bridge").state_dict()
