@@ -16,7 +16,7 @@ from codi.bundles import find_bundle, pipeline_name
 from codi.guidance import Guidance
 from codi.manifest import check_bundle
 from codi.modality import Engine, Modality, registry
-from codi.request import DEFAULT_GUIDANCE, DEFAULT_STEPS, Call, Media, Prompts, Stands, resolve
+from codi.request import DEFAULT_GUIDANCE, DEFAULT_RENEWAL, DEFAULT_STEPS, Call, Media, Prompts, Stands, resolve
 from codi.sampling import Held, Track, denoise
 from codi.types import ClipSpec, InputError, Part, Tokens
 
@@ -73,6 +73,7 @@ class CoDiPipeline(DiffusionPipeline):
 
     _optional_components = list(component_names(registry()))  # noqa: RUF012 (diffusers reads it off the class)
     default_steps: ClassVar[int] = DEFAULT_STEPS
+    default_renewal: ClassVar[Mapping[str, float]] = DEFAULT_RENEWAL
     givens_prompt: ClassVar[bool] = True
     """Whether what is given prompts too, where its modality is no input: bridges alone carry little of what it is."""
 
@@ -264,6 +265,7 @@ class CoDiPipeline(DiffusionPipeline):
             clip=self.clip(outputs, duration, fps, size),
             scheduler=scheduler,
             default=self.guidance,
+            default_renewal=self.default_renewal,
         )
         tracks = self._tracks(call)
         # A scheduler may take more steps than were asked for.

@@ -14,10 +14,9 @@ from codi.types import At, ClipSpec, InputError, Part
 
 DEFAULT_STEPS = 20
 DEFAULT_GUIDANCE = Guidance(bridge=3.0)
-DEFAULT_RENEWAL: Mapping[str, float] = {"text": 0.7, "audio": 0.7}
-"""By modality, the level above which a joint output gets new noise; never, where none is named (docs/bridges.md)."""
 """What a call has where it names none; codi-mini's figures are measured at it."""
-
+DEFAULT_RENEWAL: Mapping[str, float] = {"text": 0.7, "audio": 0.7}
+"""By modality, the same of `Guidance.renewal`: those that are settled early (docs/bridges.md)."""
 
 Media = Mapping[str, Any] | str | Sequence[Mapping[str, Any] | str] | None
 """What prompts: media by modality, or a text; a sequence of these is a batch of prompts."""
@@ -108,8 +107,11 @@ def resolve(  # noqa: PLR0913  the arguments of the call
     guidance_interval: int | None = None,
     bridge_renewal: float | Mapping[str, float] | None = None,
     default: Guidance = DEFAULT_GUIDANCE,
+    default_renewal: Mapping[str, float] = DEFAULT_RENEWAL,
 ) -> Call:
     """Check a call and fill in its defaults; `default` holds the scales that nobody named.
+
+    `default_renewal` has, by modality, a level of new noise in the place of `default`'s.
 
     Raises:
         InputError: names what is wrong.
@@ -138,6 +140,7 @@ def resolve(  # noqa: PLR0913  the arguments of the call
             bridge_scale,
             _timed(default, *bridge_span, guidance_end, guidance_interval),
             bridge_renewal,
+            default_renewal,
         ),
         clip=clip,
         steps=_whole("num_inference_steps", DEFAULT_STEPS if steps is None else steps, 1),
@@ -249,26 +252,39 @@ def _guidance(
     bridge: float | Mapping[str, float] | None,
     default: Guidance,
     renewal: float | Mapping[str, float] | None,
+    default_renewal: Mapping[str, float],
 ) -> dict[str, Guidance]:
-    def scale(name: str, value: float | Mapping[str, float] | None, output: str, default: float) -> float:
-        chosen = value.get(output) if isinstance(value, Mapping) else value
-        return default if chosen is None else _number(name, chosen)
-
+    _check_scales({"guidance_scale": prompt, "bridge_scale": bridge, "bridge_renewal": renewal})
     return {
         output: dataclasses.replace(
             default,
-            prompt=scale("guidance_scale", prompt, output, default.prompt),
-            bridge=scale("bridge_scale", bridge, output, default.bridge),
-            renewal=_level(scale("bridge_renewal", renewal, output, DEFAULT_RENEWAL.get(output, 1.0))),
+            prompt=_scale("guidance_scale", prompt, output, default.prompt),
+            bridge=_scale("bridge_scale", bridge, output, default.bridge),
+            renewal=_level(renewal, output, default_renewal.get(output, default.renewal)),
         )
         for output in outputs
     }
 
 
-def _level(renewal: float) -> float:
-    if renewal > 1:
-        raise InputError(f"bridge_renewal {renewal}", "is no noise level", "give a number from 0 to 1")
-    return renewal
+def _check_scales(scales: Mapping[str, float | Mapping[str, float] | None]) -> None:
+    for name, values in scales.items():
+        for modality in values if isinstance(values, Mapping) else ():
+            if modality not in registry():
+                raise InputError(f"{name} {modality}", "is not a modality", f"choose among {', '.join(registry())}")
+
+
+def _scale(name: str, value: float | Mapping[str, float] | None, output: str, default: float) -> float:
+    if not isinstance(value, Mapping):
+        return default if value is None else _number(name, value)
+    return _number(f"{name} {output}", value[output]) if output in value else default
+
+
+def _level(renewal: float | Mapping[str, float] | None, output: str, default: float) -> float:
+    level = _scale("bridge_renewal", renewal, output, default)
+    if level > 1:
+        name = f"bridge_renewal {output}" if isinstance(renewal, Mapping) else "bridge_renewal"
+        raise InputError(f"{name} {level}", "is no noise level", "give a number from 0 to 1")
+    return level
 
 
 def _number(name: str, value: float) -> float:

@@ -24,6 +24,7 @@ class ArmPipeline(CoDiPipeline):
     """A pipeline whose guidance is an arm's, and whose givens steer through what joins them alone."""
 
     givens_prompt: ClassVar[bool] = False
+    default_renewal: ClassVar[Mapping[str, float]] = {}
     own_guidance: Guidance = Guidance()
 
     @property

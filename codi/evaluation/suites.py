@@ -75,7 +75,7 @@ def schedule() -> list[Cell]:
         for start, end in spans
     ]
     scales = [replace(on, name=f"scale-{scale:g}", options={"bridge_scale": scale}) for scale in (1.0, 2.0, 3.0, 4.0)]
-    levels = [replace(on, name=f"renewal-{level:g}", options={"bridge_renewal": level}) for level in (1.0, 0.9, 0.4)]
+    levels = [replace(on, name=f"renewal-{level:g}", options={"bridge_renewal": level}) for level in (1.0, 0.7)]
     return [*parts, *scales, *levels, *(replace(on, name=name, options=options) for name, options in CHEAP.items())]
 
 

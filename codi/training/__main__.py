@@ -63,10 +63,10 @@ def main(arguments: list[str]) -> int:
         return 0
     try:
         stage, settings = configured(arguments[0], arguments[1:])
+        stage(settings)
     except InputError as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    stage(settings)
     return 0
 
 

@@ -172,7 +172,7 @@ class Objective:
 
     def _of_run(self, run: Run, rng: np.random.Generator) -> Losses:
         s, (noisy, levels) = self.settings, run.moments(rng)
-        seen = predicted({name: self.engines[name] for name in noisy}, noisy, run.prompt, levels)
+        seen = predicted(self.engines, noisy, run.prompt, levels)
         read = {name: self.told(name, tokens.states) for name, tokens in seen.shown.items()}
         wanted = self.leaders.wanted(read, run.became, run.named)
         when = certainty(levels, s.known_events)

@@ -25,6 +25,7 @@ from codi.training.bridges import BASES
 from codi.training.critic import critic_weights
 from codi.training.facts import sentence_encoder
 from codi.training.loop import runs_folder
+from codi.types import InputError
 
 _PARTS: dict[str, tuple[str, type[Any]]] = {
     "text_prompt_encoder": ("prompt_text/final", TextPromptEncoder),
@@ -79,8 +80,15 @@ def blend(settings: DictConfig) -> None:
     """The mean of several bundles' bridges, as the finished stage `bridges` (model soups, Wortsman et al. 2022).
 
     They must have begun from the same weights: means of others are of no use.
+
+    Raises:
+        InputError: fewer than two bundles, or not of the same parts.
     """
     several = [_coupling(Path(bundle)) for bundle in settings.bundles]
+    if len(several) < 2 or any(set(one) != set(several[0]) for one in several):
+        raise InputError(
+            "bundles", "are fewer than two, or differ in parts", "name bundles trained on from the same one"
+        )
     for name, module in several[0].items():
         states = [one[name].float().state_dict() for one in several]
         module.load_state_dict({key: torch.stack([state[key] for state in states]).mean(0) for key in states[0]})

@@ -31,6 +31,7 @@ from codi.training.critic import ClipAndFrames, Critic, load_critic
 from codi.training.facts import CAPTIONS
 from codi.training.loop import FitConfig, Losses, fit, has_bf16
 from codi.training.telling import Told
+from codi.training.text_autoencoder import full_caption_latents
 from codi.types import ClipSpec, Tokens
 from codi.worlds.sounding_shapes.factors import FACTORS
 
@@ -321,8 +322,6 @@ def train_video(settings: DictConfig) -> None:
 
 def train_text(settings: DictConfig) -> None:
     """Stage `denoiser_text`: latents of canonical full captions."""
-    from codi.training.text_autoencoder import full_caption_latents
-
     torch.manual_seed(0)
     clean, facts = full_caption_latents()
 

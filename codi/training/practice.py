@@ -3,8 +3,9 @@
 A sampler that adds no noise makes of each noise one result: what an output will become is in its latent long before the
 latent of a real scene, noised as far, would tell. Noised scenes teach environment tokens to keep silent there, and
 partners to wait, until it is too late to agree (that training never sees what sampling does is exposure bias, Ning et
-al. 2024). So the joint loop runs as users run it and critics read the end results. From states on the way, tokens learn
-to tell what will come, and estimates are asked for what the modality becomes that tells best. Only bridges learn.
+al. 2024). So the joint loop of sampling runs, in 12 steps and without new noise, and critics read the end results. From
+states on the way, tokens learn to tell what will come, and estimates are asked for what the modality becomes that tells
+best. Only bridges learn.
 """
 
 from __future__ import annotations
@@ -63,13 +64,16 @@ class Run:
         return noisy, {name: levels[steps] for name, levels in self.levels.items()}
 
     def figures(self) -> dict[str, torch.Tensor]:
-        """Share of open facts on which two modalities agree in the end, and of what is most frequent among the open."""
+        """Share of open facts on which two modalities agree in the end, and of the most frequent of open colours."""
         open_, ends = self.named < 0, list(self.became.values())
         pairs = [(one == other, open_ & (one >= 0) & (other >= 0)) for one, other in combinations(ends, 2)]
         right, asked = (torch.stack(rows) for rows in zip(*pairs, strict=True))
-        counts = [torch.bincount(end[open_[:, 1] & (end[:, 1] >= 0), 1], minlength=6) for end in ends]
-        most = torch.stack(counts).sum(0)
-        return {"run agreement": (right & asked).sum() / asked.sum(), "run mode": most.max() / most.sum().clamp_min(1)}
+        colour = list(FACTORS).index("colour")
+        most = torch.cat([end[open_[:, colour], colour] for end in ends]).bincount(minlength=len(FACTORS["colour"]))
+        return {
+            "run agreement": (right & asked).sum() / asked.sum().clamp_min(1),
+            "run mode": most.max() / most.sum().clamp_min(1),
+        }
 
 
 class Runs:
@@ -91,6 +95,7 @@ class Runs:
         """One of those that are kept."""
         if self.drawn % self.every == 0:
             self.kept.append(self.run(rng))
+            torch.clear_autocast_cache()  # what a run without gradients has cast, older releases would take for theirs
         self.drawn += 1
         return self.kept[int(rng.integers(len(self.kept)))]
 
@@ -138,7 +143,7 @@ def rehearse(
         latents={name: torch.stack(states[:STEPS]) for name, states in passed.items()},
         levels=levels,
         became={name: became(critics[name].facts(read[name])) for name in ends},
-        events=_events({name: critics[name].heat(read[name]) for name in ends}, levels),
+        events=first_events({name: critics[name].heat(read[name]) for name in ends}, levels),
     )
 
 
@@ -151,6 +156,8 @@ def became(read: Read) -> torch.Tensor:
 
 class Leaders:
     """Whose end result the others are asked for: of each fact, the modality's whose tokens tell its own best.
+
+    They remember what is usual, and so change with every call; they are no part of a checkpoint.
 
     Better than their mean over many samples, that is: what is likely anyway is no evidence, and asking for it oftener
     than it comes makes it come oftener still, until all outputs agree because they are all the same.
@@ -191,9 +198,9 @@ class Leaders:
     ) -> torch.Tensor:
         """[batch] from 0, the usual or less, to 1."""
         told = logits.detach().float().softmax(1)
-        usual = self.usual.setdefault((name, factor), torch.full(told.shape[1:], 1 / told.shape[1]))
-        if open_.any():
-            usual.lerp_(told[open_].mean(0), 1 - self.decay)
+        now = told[open_].mean(0) if open_.any() else told.mean(0)
+        usual = self.usual.get((name, factor), now).lerp(now, 1 - self.decay)
+        self.usual[name, factor] = usual
         right, before = told.gather(1, end.clamp_min(0)[:, None])[:, 0], usual[end.clamp_min(0)]
         return torch.where(end >= 0, (right - before) / (1 - before), 0.0).clamp_min(0)
 
@@ -206,7 +213,7 @@ def without_tempo(facts: torch.Tensor) -> torch.Tensor:
     return facts
 
 
-def _events(heats: Mapping[str, torch.Tensor | None], levels: Mapping[str, torch.Tensor]) -> torch.Tensor | None:
+def first_events(heats: Mapping[str, torch.Tensor | None], levels: Mapping[str, torch.Tensor]) -> torch.Tensor | None:
     """Events of whoever is least noisy on the way."""
     shown = {name: heat for name, heat in heats.items() if heat is not None}
     if not shown:

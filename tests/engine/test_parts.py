@@ -71,6 +71,8 @@ def test_new_noise_is_of_all_outputs_or_by_modality():
         levels[str(asked)] = [made.guidance[name].renewal for name in pair["outputs"]]
         assert made.parameters["bridge_renewal"] == dict(zip(pair["outputs"], levels[str(asked)], strict=True))
     assert levels == {"None": [1.0, 0.7], "0.5": [0.5, 0.5], "{'image': 0.9}": [0.9, 0.7]}
+    own = call(**pair, default=Guidance(renewal=0.3), default_renewal={"audio": 0.2})
+    assert [scale.renewal for scale in own.guidance.values()] == [0.3, 0.2]
 
 
 def test_a_bundle_from_before_a_part_was_added_is_refused(bundle, tmp_path):
@@ -100,7 +102,10 @@ def test_a_bundle_from_before_a_part_was_added_is_refused(bundle, tmp_path):
         ({"guidance_end": 2.0}, "guidance_end"),
         ({"guidance_interval": 0}, "guidance_interval"),
         ({"bridge_renewal": 1.5}, "bridge_renewal"),
-        ({"bridge_renewal": {"image": -0.5}}, "bridge_renewal"),
+        ({"bridge_renewal": {"image": 2}}, "bridge_renewal image 2"),
+        ({"bridge_renewal": {"image": -0.5}}, "bridge_renewal image"),
+        ({"bridge_renewal": {"picture": 0.5}}, "bridge_renewal picture"),
+        ({"bridge_scale": {"picture": 0.5}}, "bridge_scale picture"),
         ({"weights": {"audio": 1.0}}, "weights audio"),
         ({"weights": {"text": -1.0}}, "weights text"),
         ({"inputs": ["a", {"text": ["a", "b"]}]}, "inputs"),

@@ -7,7 +7,7 @@ import pytest
 import torch
 from einops import rearrange, repeat
 
-from codi.training.critic import ClipCritic, PictureCritic, SoundCritic
+from codi.training.critic import ClipCritic, PictureCritic, SoundCritic, TextCritic
 from codi.training.denoisers import Sample, draw_levels, focus, judged, known, marked, noised
 from codi.training.latents import detuned, scene_at
 from codi.training.telling import Told
@@ -84,6 +84,7 @@ def test_a_detuned_sound_lies_between_the_notes_and_is_of_no_colour():
 @pytest.mark.parametrize(
     ("critic", "shape"),
     [
+        (TextCritic(width=16), (8, 8, 16)),
         (PictureCritic(width=16), (8, 12, 8, 8)),
         (ClipCritic(width=16), (8, 12, 16, 8, 8)),
         (SoundCritic(width=16), (8, 16, 4, 32)),

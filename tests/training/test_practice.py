@@ -1,4 +1,4 @@
-"""Practice runs: what users run is what bridges are trained on, and what may be asked of it."""
+"""Practice runs: what the pipeline makes is what bridges are trained on, and what may be asked of it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import torch
 
 from codi import CoDiPipeline
 from codi.training.critic import CRITICS, Critic
-from codi.training.practice import STEPS, Leaders, Runs, became, rehearse
+from codi.training.practice import STEPS, Leaders, Run, Runs, became, first_events, rehearse
 from codi.types import Tokens
+from codi.worlds.sounding_shapes.factors import FACTORS as VALUES
 from codi.worlds.sounding_shapes.factors import MOTIONS
 
 PAIR = ("video", "audio")
@@ -51,10 +52,26 @@ def test_a_moment_has_the_levels_of_its_step_in_every_modality(run_and_call):
             assert torch.equal(noisy[name][0][row], run.latents[name][step, row])
 
 
-def test_events_are_of_the_modality_that_is_settled_first(run_and_call):
-    run, _ = run_and_call
-    assert run.levels["audio"].sum() < run.levels["video"].sum()
-    assert run.events is not None and run.events.shape == (2, 16) and set(run.events.unique().tolist()) <= {0.0, 1.0}
+def test_events_are_of_the_modality_that_is_settled_first():
+    one, other = torch.tensor([[3.0, -3.0]]), torch.tensor([[-3.0, 3.0]])
+    early, late = torch.tensor([1.0, 0.4]), torch.tensor([1.0, 0.8])
+    heats = {"video": one, "audio": other, "text": None}
+    for video, audio, events in ((late, early, [[0.0, 1.0]]), (early, late, [[1.0, 0.0]])):
+        found = first_events(heats, {"video": video, "audio": audio, "text": 0 * early})
+        assert found is not None and found.tolist() == events
+    assert first_events({"text": None}, {"text": early}) is None
+
+
+def test_a_run_says_how_far_its_outputs_agree_and_how_much_alike_samples_are():
+    named, colour = torch.full((4, FACTORS), -1), 1
+    ends = {name: torch.full((4, FACTORS), -1) for name in PAIR}
+    ends["video"][:, colour], ends["audio"][:, colour] = torch.tensor([2, 2, 2, 5]), torch.tensor([2, 2, 3, 1])
+    named[3, colour] = 5
+    run = Run(Tokens(torch.zeros(4, 8, 256)), named, {}, {}, {}, ends, None)
+    figures = {name: float(value) for name, value in run.figures().items()}
+    assert figures == {"run agreement": pytest.approx(2 / 3), "run mode": pytest.approx(5 / 6)}
+    named[:] = 0
+    assert {name: float(value) for name, value in run.figures().items()} == {"run agreement": 0, "run mode": 0}
 
 
 def _logits(values, sure=9.0):
@@ -73,24 +90,31 @@ def _ends(colour):
 OPEN = torch.full((1, FACTORS), -1)
 
 
+def _wanted(video, audio, ends, named=OPEN):
+    """Of leaders who have seen that nothing is usual."""
+    leaders, even = Leaders(), {factor: torch.zeros(1, len(values)) for factor, values in VALUES.items()}
+    nothing = {name: torch.full((1, FACTORS), -1) for name in PAIR}
+    leaders.wanted(dict.fromkeys(PAIR, even), nothing, OPEN)
+    return leaders.wanted({"video": video, "audio": audio}, ends, named)
+
+
 def test_what_prompts_name_is_asked_and_else_what_the_leader_becomes():
     torch.manual_seed(0)
     ends = {"video": _ends(4), "audio": _ends(2)}
     tells, silent, wrong = ({"colour": _logits(values, 20.0)} for values in ([2], [0, 1, 2, 3, 4, 5], [5]))
     for other in (silent, wrong):
-        assert Leaders().wanted({"video": other, "audio": tells}, ends, OPEN).tolist() == [[-1, 2, -1, -1, -1]]
+        assert _wanted(other, tells, ends).tolist() == [[-1, 2, -1, -1, -1]]
     named = torch.tensor([[-1, 3, -1, -1, -1]])
-    assert Leaders().wanted({"video": wrong, "audio": tells}, ends, named).tolist() == named.tolist()
-    assert Leaders().wanted({"video": silent, "audio": wrong}, ends, OPEN).tolist() == OPEN.tolist(), "nobody tells"
-    alone = {"video": {"shape": _logits([1], 20.0)}, "audio": tells}
-    assert Leaders().wanted(alone, ends, OPEN).tolist() == OPEN.tolist(), "nobody to agree with"
+    assert _wanted(wrong, tells, ends, named).tolist() == named.tolist()
+    assert _wanted(silent, wrong, ends).tolist() == OPEN.tolist(), "nobody tells"
+    assert _wanted({"shape": _logits([1], 20.0)}, tells, ends).tolist() == OPEN.tolist(), "nobody to agree with"
 
 
 def test_what_comes_anyway_is_not_asked_for():
     torch.manual_seed(0)
-    leaders, usual, ends = Leaders(decay=0.5), {"colour": _logits([2], 3.0)}, {"video": _ends(2), "audio": _ends(2)}
-    asked = [int(leaders.wanted({"video": usual, "audio": usual}, ends, OPEN)[0, 1]) for _ in range(60)]
-    assert 2 in asked[:5] and set(asked[20:]) == {-1}
+    leaders, usual, ends = Leaders(), {"colour": _logits([2], 3.0)}, {"video": _ends(2), "audio": _ends(2)}
+    asked = [int(leaders.wanted({"video": usual, "audio": usual}, ends, OPEN)[0, 1]) for _ in range(20)]
+    assert set(asked) == {-1}
     surer = {"colour": _logits([2], 30.0)}
     assert leaders.wanted({"video": usual, "audio": surer}, ends, OPEN)[0, 1] == 2
 

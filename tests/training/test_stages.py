@@ -30,3 +30,10 @@ def test_bad_input_is_one_line_and_status_2(capsys):
     assert main(["bridgse"]) == 2
     assert capsys.readouterr().err.startswith("bridgse: is not a stage; choose among autoencoder_image, ")
     assert main(["--help"]) == 0 and "Stages: " in capsys.readouterr().out
+
+
+def test_a_blend_of_one_is_refused(capsys):
+    assert main(["blend", "bundles=[]"]) == 2
+    assert capsys.readouterr().err == (
+        "bundles: are fewer than two, or differ in parts; name bundles trained on from the same one\n"
+    )
