@@ -87,7 +87,7 @@ class Runs:
         kept: runs.
     """
 
-    def __init__(self, run: Callable[[np.random.Generator], Run], every: int = 8, kept: int = 6) -> None:
+    def __init__(self, run: Callable[[np.random.Generator], Run], every: int, kept: int) -> None:
         self.run, self.every, self.drawn = run, every, 0
         self.kept: deque[Run] = deque(maxlen=kept)
 
@@ -157,10 +157,9 @@ def became(read: Read) -> torch.Tensor:
 class Leaders:
     """Whose end result the others are asked for: of each fact, the modality's whose tokens tell its own best.
 
-    They remember what is usual, and so change with every call; they are no part of a checkpoint.
-
     Better than their mean over many samples, that is: what is likely anyway is no evidence, and asking for it oftener
-    than it comes makes it come oftener still, until all outputs agree because they are all the same.
+    than it comes makes it come oftener still, until all outputs agree because they are all the same. These means change
+    with every call, and are no part of a checkpoint.
 
     Args:
         decay: of the running means.
@@ -184,10 +183,10 @@ class Leaders:
         for column, factor in enumerate(FACTORS):
             open_ = named[:, column] < 0
             tellers = [name for name in read if factor in read[name]]
-            sure = [self._surer(name, factor, read[name][factor], ends[name][:, column], open_) for name in tellers]
             if len(tellers) < 2:
                 columns.append(torch.full((len(named),), -1))
                 continue
+            sure = [self._surer(name, factor, read[name][factor], ends[name][:, column], open_) for name in tellers]
             most, leader = torch.stack(sure).max(0)
             end = torch.stack([ends[name][:, column] for name in tellers]).gather(0, leader[None])[0]
             columns.append(torch.where(torch.rand(len(end)) < most, end, -1))
