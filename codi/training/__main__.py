@@ -30,6 +30,7 @@ def _stage(module: str, function: str) -> Stage:
 
 STAGES: dict[str, Stage] = {
     "autoencoder_image": _stage("autoencoders", "train_image"),
+    "decoder_image": _stage("decoders", "train_image"),
     "autoencoder_audio": _stage("autoencoders", "train_audio"),
     "autoencoder_text": _stage("text_autoencoder", "train"),
     "prompt_text": _stage("prompts", "train_text"),

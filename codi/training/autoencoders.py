@@ -49,14 +49,19 @@ def reconstruction_loss(model: PatchAutoencoder, pictures: torch.Tensor) -> Loss
     latents = posterior.sample()
     spread = 0.15 * torch.rand(len(latents), 1, 1, 1) * latents.detach().std(dim=(0, 2, 3), keepdim=True)
     noise = spread * torch.randn_like(latents)
-    output = model.decode_raw(latents + noise)
+    drawn = drawing_loss(model.decode_raw(latents + noise), pictures)
+    kl = posterior.kl().mean() / latents[0].numel()
+    return drawn | {"loss": drawn["loss"] + 1e-4 * kl, "kl": kl}
+
+
+def drawing_loss(output: torch.Tensor, pictures: torch.Tensor) -> Losses:
+    """L1 weighted to edges + L1 of the gradients, as "loss", with its parts and the squared error."""
     edges = functional.max_pool2d(_gradients(pictures).abs().sum(1, keepdim=True), 3, 1, 1)
     weight = 1 + 4 * edges.clamp(max=1)
     pixel = (weight * (output - pictures).abs()).mean()
     gradient = (_gradients(output) - _gradients(pictures)).abs().mean()
-    kl = posterior.kl().mean() / latents[0].numel()
     mse = (output - pictures).square().mean()
-    return {"loss": pixel + gradient + 1e-4 * kl, "pixel": pixel, "gradient": gradient, "kl": kl, "mse": mse}
+    return {"loss": pixel + gradient, "pixel": pixel, "gradient": gradient, "mse": mse}
 
 
 def _gradients(pictures: torch.Tensor) -> torch.Tensor:

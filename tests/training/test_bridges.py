@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from codi import CoDiPipeline
+from codi.training import bridges
+from codi.training.__main__ import configured
 from codi.training.bridges import certainty, draw_pair_levels, judged
-from codi.training.critic import ClipCritic
+from codi.training.critic import CRITICS, ClipCritic
 from codi.training.joint import joint_pass
 from codi.training.telling import told_facts
 from codi.types import ClipSpec, Tokens
@@ -121,3 +123,56 @@ def test_an_expert_of_another_kind_learns_on_its_own_noise(engines):
         made = joint_pass(engines, clean, prompt, levels, corruptions={"audio": corrupt}).errors
     assert seen == [engines["audio"].latent_shape(clip)]
     assert made["audio"] > 5000 and made["video"] < 100
+
+
+class FewScenes:
+    """Two scenes, as `Clips` has thousands."""
+
+    clips = np.arange(2)
+    facts = torch.tensor([[0, 1, 1, 2, 1], [5, 1, 1, 3, -1]])
+    events = torch.zeros(2, 16)
+
+    def draw(self, engines, rng, batch):
+        clip, rows = ClipSpec(), rng.choice(self.clips, batch)
+        latents = {name: torch.randn(batch, *engine.latent_shape(clip)) for name, engine in engines.items()}
+        return {name: (z, engines[name].clock(clip)) for name, z in latents.items()}, rows
+
+
+class NoWords:
+    """Prompts that name nothing."""
+
+    def draw(self, facts, rng):
+        return Tokens(torch.zeros(len(facts), 8, 256)), torch.full_like(facts, -1)
+
+
+@pytest.fixture
+def objective(engines, monkeypatch):
+    """The stage's objective on two scenes, before critics that have learnt nothing."""
+    monkeypatch.setattr(bridges, "Clips", FewScenes)
+    monkeypatch.setattr(bridges.latents, "Prompts", NoWords)
+    monkeypatch.setattr(bridges, "load_critic", lambda name: CRITICS[name]().requires_grad_(False))
+    settings = configured("bridges", ["fit.batch=2", "practice=0.5", "runs.every=2", "runs.kept=1"])[1]
+    settings.sets = {"+".join(PAIR): 1.0}
+    torch.manual_seed(0)
+    return bridges.Objective(engines, settings)
+
+
+def test_every_second_step_is_of_a_run_and_all_teach_bridges_and_told_heads_alone(objective, engines):
+    for step in range(4):
+        losses = objective.loss(np.random.default_rng(step), 2)
+        assert ("run wrong" in losses) == bool(step % 2) and torch.isfinite(losses["loss"])
+        losses["loss"].backward()
+        learnt = [engine.environment for engine in engines.values()] + [objective.told]
+        for module in learnt:
+            assert any(p.grad is not None and p.grad.any() for p in module.parameters()), step
+            module.zero_grad()
+        for engine in engines.values():
+            assert all(p.grad is None for p in engine.denoiser.model.parameters() if not p.requires_grad)
+
+
+def test_a_run_serves_as_many_steps_as_the_settings_say(objective):
+    runs = []
+    for step in range(8):
+        objective.loss(np.random.default_rng(step), 2)
+        runs.append(objective.runs.kept[-1] if objective.runs.kept else None)
+    assert [runs[k] is runs[k - 2] for k in (3, 5, 7)] == [True, False, True]
