@@ -8,6 +8,7 @@ the denoisers estimate of real scenes that were noised, too, and is asked for th
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -111,27 +112,27 @@ def train_image(settings: DictConfig) -> None:
         parameter.requires_grad_(name.startswith(LEARN))
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a fifth faster on a CPU
     leavings = Leavings(frozen_bases(), settings.highest)
+    sources: dict[str, Callable[[np.random.Generator, int], Seen]] = {
+        "encoded": partial(encoded, model, noise=settings.noise),
+        "pictures": leavings.of_pictures,
+        "clips": leavings.of_clips,
+    }
+    shares = [settings.shares[name] for name in sources]
+
+    def drawn(latent: torch.Tensor, pictures: torch.Tensor) -> Losses:
+        output = model.decode(latent.contiguous(memory_format=torch.channels_last))
+        return drawing_loss(output.float(), pictures)
 
     def loss(rng: np.random.Generator, batch: int) -> Losses:
-        kind = rng.choice(3, p=[settings.encoded, settings.pictures, settings.clips])
-        if kind == 0:
-            latent, pictures = encoded(model, rng, batch, settings.noise)
-        else:
-            latent, pictures = (leavings.of_pictures, leavings.of_clips)[kind - 1](rng, batch)
-        output = model.decode(latent.contiguous(memory_format=torch.channels_last)).float()
-        losses = drawing_loss(output, pictures)
-        return losses | {("encoded", "pictures", "clips")[kind]: losses["mse"].detach()}
+        name = rng.choice(list(sources), p=shares)
+        losses = drawn(*sources[name](rng, batch))
+        return losses | {name: losses["mse"].detach()}
 
     @torch.no_grad()
     def validate() -> dict[str, float]:
         rng = np.random.default_rng(11)
         torch.manual_seed(11)
-        seen = {
-            "encoded": encoded(model, rng, 64, 0.0),
-            "pictures": leavings.of_pictures(rng, 64),
-            "clips": leavings.of_clips(rng, 64),
-        }
-        return {name: float(drawing_loss(model.decode(z), x)["mse"]) for name, (z, x) in seen.items()}
+        return {name: float(drawn(*source(rng, 64))["mse"]) for name, source in sources.items()}
 
     fit("decoder_image", model, loss, FitConfig(**settings.fit), validate)
     model.save_pretrained(finished)
