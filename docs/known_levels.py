@@ -18,8 +18,8 @@ from codi.backbones.codi_mini import SHIFTS
 from codi.modality import registry
 from codi.training.bridges import Clips, frozen_bases
 from codi.training.critic import CRITICS, ClipAndFrames, Critic, load_critic
-from codi.training.denoisers import shifted
 from codi.training.joint import joint_pass
+from codi.training.levels import shifted
 from codi.types import Tokens
 from codi.worlds.sounding_shapes.factors import FACTORS, SHOWN
 

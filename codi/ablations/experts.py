@@ -21,8 +21,8 @@ from codi.modalities.audio.denoiser import AudioDenoiser
 from codi.modalities.audio.engine import AudioEngine
 from codi.pipeline import CoDiPipeline
 from codi.training import latents
-from codi.training.denoisers import draw_levels
 from codi.training.joint import Corrupt, flow
+from codi.training.levels import draw_levels
 from codi.training.loop import FitConfig, Losses, fit, runs_folder
 from codi.types import ClipSpec
 

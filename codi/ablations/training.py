@@ -19,8 +19,8 @@ from codi.ablations.experts import CORRUPTIONS
 from codi.modality import Engine, registry
 from codi.training import latents
 from codi.training.bridges import CLIP, draw_pair_levels
-from codi.training.denoisers import noised
 from codi.training.joint import Latents, joint_pass
+from codi.training.levels import noised
 from codi.training.loop import FitConfig, Losses, fit, runs_folder
 from codi.types import InputError, Tokens
 

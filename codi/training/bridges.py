@@ -27,8 +27,8 @@ from codi.networks.clip_transformer import ClipTransformer
 from codi.request import DEFAULT_GUIDANCE
 from codi.training import latents
 from codi.training.critic import CRITICS, EVENTFUL, ClipAndFrames, Critic, load_critic, mean_error
-from codi.training.denoisers import draw_levels, known, shifted
 from codi.training.joint import Latents, joint_pass, predicted
+from codi.training.levels import draw_levels, known, shifted
 from codi.training.loop import FitConfig, Losses, fit, runs_folder
 from codi.training.practice import Leaders, Run, Runs, rehearse
 from codi.training.telling import ToldFacts, told_facts

@@ -23,7 +23,8 @@ from codi.networks.patch_autoencoder import PatchAutoencoder
 from codi.training import latents
 from codi.training.autoencoders import draw_pictures, drawing_loss
 from codi.training.bridges import frozen_bases
-from codi.training.denoisers import UNTIMED, noised
+from codi.training.denoisers import UNTIMED
+from codi.training.levels import noised
 from codi.training.loop import FitConfig, Losses, fit, runs_folder
 from codi.types import ClipSpec
 from codi.worlds.sounding_shapes.factors import FRAMES

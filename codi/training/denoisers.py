@@ -29,6 +29,7 @@ from codi.networks.clip_transformer import ClipTransformer
 from codi.training import latents
 from codi.training.critic import ClipAndFrames, Critic, load_critic
 from codi.training.facts import CAPTIONS
+from codi.training.levels import draw_levels, known, noised
 from codi.training.loop import FitConfig, Losses, fit, has_bf16
 from codi.training.telling import Told
 from codi.training.text_autoencoder import full_caption_latents
@@ -59,33 +60,6 @@ UNTIMED: Final = torch.tensor([torch.nan], dtype=torch.float64)
 """The clock of what has no time."""
 
 Draw = Callable[[np.random.Generator, int], Sample]
-
-
-def draw_levels(batch: int, shift: float, uniform: float = 0.25, lowest: float = 0.0) -> torch.Tensor:
-    """[batch] levels: a share `uniform` even in [0, 1], the rest above `lowest` with their mass near 1."""
-    least = lowest / (shift - (shift - 1) * lowest)
-    crowded = shifted(least + (1 - least) * torch.rand(batch), shift)
-    return torch.where(torch.rand(batch) < uniform, torch.rand(batch), crowded)
-
-
-def shifted(even: torch.Tensor, shift: float) -> torch.Tensor:
-    """Levels in [0, 1], crowded towards 1 (Esser et al. 2024, equation 23): as a sampler with that shift steps."""
-    return shift * even / (1 + (shift - 1) * even)
-
-
-def noised(clean: torch.Tensor, level: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The latent at `level` [batch], and the velocity that the denoiser should predict."""
-    noise = torch.randn_like(clean)
-    spread = level.view(-1, *([1] * (clean.ndim - 1)))
-    return (1 - spread) * clean + spread * noise, noise - clean
-
-
-def known(level: torch.Tensor, highest: float) -> torch.Tensor:
-    """[batch] 0 above level `highest`, 1 well below it: whether a noisy latent tells where the object is.
-
-    Above, weights and critics that know more than the network sees would bias what it predicts: objects come twice.
-    """
-    return ((highest - level) / 0.15).clamp(0, 1)
 
 
 def focus(sample: Sample, sure: torch.Tensor, gain: float) -> torch.Tensor | float:

@@ -10,7 +10,7 @@ import torch
 from codi.bridge import gather
 from codi.guidance import Guidance
 from codi.modality import Engine
-from codi.training.denoisers import noised
+from codi.training.levels import noised
 from codi.types import Tokens
 
 OTHERS = Guidance()

@@ -8,8 +8,9 @@ import torch
 from einops import rearrange, repeat
 
 from codi.training.critic import ClipCritic, PictureCritic, SoundCritic, TextCritic
-from codi.training.denoisers import Sample, draw_levels, focus, judged, known, marked, noised
+from codi.training.denoisers import Sample, focus, judged, marked
 from codi.training.latents import detuned, scene_at
+from codi.training.levels import draw_levels, known, noised
 from codi.training.telling import Told
 from codi.types import Tokens
 from codi.worlds.sounding_shapes.sound import PITCHES
