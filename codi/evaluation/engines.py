@@ -23,10 +23,16 @@ class Engine(Protocol):
     Attributes:
         identity: changes where weights or settings do, so that samples of the one do not pass for the other's; "" where
             nobody knows.
+        settings: what samples are of, in words, for whoever reads their figures.
     """
 
     @property
     def identity(self) -> str:
+        """See the class."""
+        ...
+
+    @property
+    def settings(self) -> str:
         """See the class."""
         ...
 
@@ -48,6 +54,12 @@ class PipelineEngine:
     pipeline: Any
     options: Mapping[str, Any] = field(default_factory=dict)
     identity: str = ""
+
+    @property
+    def settings(self) -> str:
+        """The bundle, and options of all calls; steps even where nobody named them."""
+        told = {"num_inference_steps": self.pipeline.default_steps, **self.options}
+        return ", ".join([f"bundle {self.identity[:12]}", *(f"{name} {value}" for name, value in told.items())])
 
     def __call__(
         self, inputs: Batch, outputs: Sequence[str], seed: int, given: Batch | None = None, **options: Any
@@ -82,6 +94,7 @@ class Oracle:
     """
 
     identity: str = "oracle"
+    settings: str = "the oracle"
 
     def __call__(
         self, inputs: Batch, outputs: Sequence[str], seed: int, given: Batch | None = None, **options: Any

@@ -38,6 +38,7 @@ class Plan:
         only: cells whose name contains this text.
         ceiling: folder of the oracle's figures, which the report then normalises by; without it by 1.
         of: identity of the engine whose samples count; "" for all that lie in the folder.
+        settings: of the engine, in words.
     """
 
     suite: str
@@ -48,6 +49,12 @@ class Plan:
     only: str = ""
     ceiling: Path | None = None
     of: str = ""
+    settings: str = ""
+
+    @property
+    def told(self) -> str:
+        """What the figures are of, for the reports."""
+        return f"{self.settings}; seed {self.seed}" if self.settings else ""
 
 
 def evaluate(engine: Engine, plan: Plan, out: Path) -> dict[str, Any]:
@@ -66,7 +73,7 @@ def evaluate(engine: Engine, plan: Plan, out: Path) -> dict[str, Any]:
     """
     if plan.suite in SPECIAL:
         return SPECIAL[plan.suite](engine, plan, out)
-    cells, plan = _chosen(plan), replace(plan, of=engine.identity)
+    cells, plan = _chosen(plan), replace(plan, of=engine.identity, settings=engine.settings)
     folder = out / plan.suite
     reference = reference_samples(out)
     for n, cell in enumerate(cells):
@@ -92,7 +99,7 @@ def summarise(plan: Plan, folder: Path, reference: Mapping[str, np.ndarray], out
     figures = {cell.name: {"inputs": cell.inputs} | score(samples[cell.name], reference) for cell in cells}
     compared = [(a, b) for a, b in COMPARED.get(plan.suite, ()) if a in samples and b in samples]
     differences = {f"{a} minus {b}": compare(samples[a], samples[b]) for a, b in compared}
-    summary = Summary(figures, _ceilings(plan), differences)
+    summary = Summary(figures, _ceilings(plan), differences, plan.told)
     write(out / f"{plan.suite}.json", json.dumps(figures, indent=1))
     write(out / f"{plan.suite}.md", render_report(plan.suite, summary))
     return summary

@@ -108,15 +108,13 @@ def _pieces(share: Share) -> list[str]:
 
 
 def _run(engine: Engine, share: Share, out: Path, seed: int, on_step: Step) -> Summary:
-    plan = Plan(share.suite, share.count, seed, only=share.only, of=engine.identity)
+    plan = Plan(share.suite, share.count, seed, only=share.only, of=engine.identity, settings=engine.settings)
     if share.suite in SPECIAL:
         on_step(share.suite)
-        return Summary(_special(engine, plan, out))
+        return Summary(_special(engine, plan, out), told=plan.told)
     if share.ceiling:
-        oracle = replace(plan, count=share.ceiling)
-        _cells(
-            Oracle(), replace(oracle, of=Oracle.identity), out / "ceiling", lambda name: on_step(f"ceiling of {name}")
-        )
+        oracle = replace(plan, count=share.ceiling, of=Oracle.identity, settings=Oracle.settings)
+        _cells(Oracle(), oracle, out / "ceiling", lambda name: on_step(f"ceiling of {name}"))
         plan = replace(plan, ceiling=out / "ceiling")
     return _cells(engine, plan, out, on_step)
 

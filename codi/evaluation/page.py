@@ -27,7 +27,8 @@ figcaption { color: #555; font-size: 13px } summary { cursor: pointer; font-weig
 def render_page(summaries: Mapping[str, Summary], strips: Sequence[Strip], *, quick: bool = False) -> str:
     """HTML of the figures of all suites, by name, and of some samples."""
     note = "<p>A quick run: too few samples to compare two models by.</p>" if quick else ""
-    parts = ["<h1>Evaluation</h1>", note, _samples(strips)]
+    told = "".join(f"<p>{html.escape(line)}</p>" for line in {summary.told for summary in summaries.values()} if line)
+    parts = ["<h1>Evaluation</h1>", told, note, _samples(strips)]
     if "matrix" in summaries:
         matrix = heat_map(summaries["matrix"].figures)
         parts += ["<h2>The matrix: inputs down, outputs across, mean adherence</h2>", matrix]

@@ -26,11 +26,13 @@ class Summary:
         figures: by cell.
         ceilings: the oracle's figures by cell, to normalise by; 1 where there are none.
         differences: paired differences by pair of cells.
+        told: which bundle and settings they are of.
     """
 
     figures: Mapping[str, Figures]
     ceilings: Mapping[str, Figures] = field(default_factory=dict)
     differences: Mapping[str, Figures] = field(default_factory=dict)
+    told: str = ""
 
 
 def tables(summary: Summary) -> list[Table]:
@@ -43,7 +45,7 @@ def tables(summary: Summary) -> list[Table]:
 
 def render_report(suite: str, summary: Summary) -> str:
     """The tables of a suite as a page of Markdown."""
-    parts = [f"# {suite}"]
+    parts = [f"# {suite}", *([summary.told] if summary.told else [])]
     for title, head, rows in tables(summary):
         lines = [head, ["---"] * len(head), *rows]
         parts.append(f"## {title}\n\n" + "\n".join("| " + " | ".join(cells) + " |" for cells in lines))

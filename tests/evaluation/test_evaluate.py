@@ -130,7 +130,8 @@ def test_a_suite_writes_figures_and_a_report_and_can_be_shared(tmp_path, monkeyp
         figures = evaluate(Oracle(), Plan("solo", count=12, part=part, parts=2), tmp_path)
     assert list(figures) == ["text-text", "text-image", "text-audio", "text-video"]
     assert json.loads((tmp_path / "solo.json").read_text())["text-text"]["adherence"]["text"]["mean"] == 1.0
-    assert "| text-image | image | 12 |" in (tmp_path / "solo.md").read_text()
+    report = (tmp_path / "solo.md").read_text()
+    assert "| text-image | image | 12 |" in report and "\nthe oracle; seed 1\n" in report
 
 
 def test_a_report_leads_with_the_worst():
@@ -162,6 +163,12 @@ def test_a_pipeline_is_called_with_one_mapping_for_each_sample():
     assert calls[0]["inputs"] == [{"text": "a"}, {"text": "b"}] and calls[0]["given"] == [{}]
     assert calls[0]["num_inference_steps"] == 12 and calls[0]["bridge_scale"] == 0.0
     assert calls[1]["given"] == [{"video": "clip"}]
+
+
+@pytest.mark.parametrize(("options", "steps"), [({}, 20), ({"num_inference_steps": 12}, 12)])
+def test_figures_tell_their_bundle_and_steps_even_where_nobody_named_them(pipe, options, steps):
+    engine = PipelineEngine(pipe, {**options, "bridge_scale": 2.0}, "0123456789abcdef num_inference_steps")
+    assert engine.settings == f"bundle 0123456789ab, num_inference_steps {steps}, bridge_scale 2.0"
 
 
 def test_paired_differences_find_what_bridges_bring():

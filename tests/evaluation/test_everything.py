@@ -42,6 +42,7 @@ def test_all_suites_end_in_one_page_and_are_not_run_twice(small, tmp_path):
     assert len(seen) == count_steps("sounding-shapes", False)
     text = page.read_text()
     assert all(f"<summary>{share.suite}</summary>" in text for share in SMALL)
+    assert text.count("<p>the oracle; seed 1</p>") == 1
     assert text.count("<img src='data:image/png;base64,") == 8
     assert not re.search(r"(src|href)=['\"]?(http|/)", text)
     assert len(list((tmp_path / "samples").rglob("video.mp4"))) == 8
