@@ -47,6 +47,7 @@ class Sample:
         object: 1 where a latent cell holds the object, 0 elsewhere, broadcastable to the latents; None if all do.
         events: [batch, frames] 1 in the frames of events; None where nobody asks.
         strange: [batch] True where it is of no scene that a prompt could mean; None where all are of scenes.
+        stray: [some, ...] for the first of them, what samplers make of such and no scene is: to be led back to it.
     """
 
     clean: torch.Tensor
@@ -54,7 +55,11 @@ class Sample:
     object: torch.Tensor | None = None
     events: torch.Tensor | None = None
     strange: torch.Tensor | None = None
+    stray: torch.Tensor | None = None
 
+
+ASTRAY: Final = (0.1, 0.7)
+"""Levels at which a denoiser is shown what went astray: it can see it there, and there is a way left."""
 
 UNTIMED: Final = torch.tensor([torch.nan], dtype=torch.float64)
 """The clock of what has no time."""
@@ -67,6 +72,20 @@ def focus(sample: Sample, sure: torch.Tensor, gain: float) -> torch.Tensor | flo
     if sample.object is None:
         return 1.0
     return 1 + gain * sure.view(-1, *([1] * (sample.clean.ndim - 1))) * sample.object
+
+
+def astray(sample: Sample, level: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """What is noised, at which level, and how much its error counts, [batch]: strays in the place of the first.
+
+    A denoiser learns on noised data; its sampler also comes by what no noised data lead to, and there it goes straight
+    on (exposure bias; cf. Ning et al. 2023, "Input perturbation reduces exposure bias in diffusion models"). Where
+    little of the way is left, the velocity that still turns is large, and counts for less.
+    """
+    assert sample.stray is not None
+    count, (low, high) = len(sample.stray), ASTRAY
+    own = low + (high - low) * torch.rand(count)
+    weight = torch.cat([(own / 0.35).clamp(max=1).square(), torch.ones(len(level) - count)])
+    return torch.cat([sample.stray, sample.clean[count:]]), torch.cat([own, level[count:]]), weight
 
 
 def marked(prompt: Tokens, strange: torch.Tensor | None) -> Tokens:
@@ -151,8 +170,8 @@ class Objective:
     def loss(self, rng: np.random.Generator, batch: int) -> Losses:
         """Of one batch: "loss" and its parts; "high" is the squared error near the noise, where structure is set."""
         settings = self.settings
-        level = draw_levels(batch, settings.shift, settings.even, settings.lowest)
-        error, wrong, silent = self._errors(rng, level, settings.gain)
+        drawn = draw_levels(batch, settings.shift, settings.even, settings.lowest)
+        error, wrong, silent, level = self._errors(rng, drawn, settings.gain, strays=True)
         high = (level > 0.8).float()
         near_noise = (error * high).sum() / high.sum().clamp_min(1)
         total = error.mean() + settings.critic * wrong + settings.told * silent
@@ -168,23 +187,26 @@ class Objective:
         return {f"x0 {level}": level**2 * float(self._errors(rng, full)[0].mean()) for level, full in levels.items()}
 
     def _errors(
-        self, rng: np.random.Generator, level: torch.Tensor, gain: float = 0.0
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """[batch] weighed squared errors at `level` [batch]; what the critic finds wrong; what features do not tell."""
+        self, rng: np.random.Generator, level: torch.Tensor, gain: float = 0.0, strays: bool = False
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """[batch] weighed squared errors at `level`; what the critic finds wrong; what features do not tell; levels."""
         sample, nothing = self.draw(rng, len(level)), torch.zeros(())
         prompt, named = self.prompts.draw(sample.facts, rng)
-        noisy, target = noised(sample.clean, level)
+        begin, weight = sample.clean, torch.ones(())
+        if strays and sample.stray is not None:
+            begin, level, weight = astray(sample, level)
+        noisy, target = noised(sample.clean, level, begin)
         made = self.denoiser(noisy, level, marked(prompt, sample.strange), self.clock)
         predicted = made.sample
         silent = nothing if self.told is None else self.told(made.features, sample.object, sample.events)
         sure = known(level, self.settings.known)
-        error = ((predicted - target).square() * focus(sample, sure, gain)).flatten(1).mean(1)
+        error = weight * ((predicted - target).square() * focus(sample, sure, gain)).flatten(1).mean(1)
         if self.critic is None:
-            return error, nothing, silent
+            return error, nothing, silent, level
         estimate = noisy - level.view(-1, *([1] * (noisy.ndim - 1))) * predicted
         named_until = self.settings.known if self.settings.named is None else self.settings.named
         asked = torch.maximum(sure, known(level, named_until))
-        return error, judged(self.critic, estimate, sample, named, sure, asked).mean(), silent
+        return error, judged(self.critic, estimate, sample, named, sure, asked).mean(), silent, level
 
 
 def train(
@@ -240,15 +262,45 @@ def _start(model: nn.Module, path: Path) -> None:
             nn.init.zeros_(model.get_parameter(name))
 
 
+class Strays:
+    """Clips whose object is between two colours, as samplers make some where a prompt leaves the colour open.
+
+    Args:
+        share: of a batch.
+    """
+
+    def __init__(self, share: float) -> None:
+        self.share, self.store = share, latents.load("tinted") if share else None
+
+    def clips(self, rng: np.random.Generator, batch: int, count: int) -> np.ndarray:
+        """Numbers of the training clips of a batch, of `count`; the first have strays."""
+        clips = rng.integers(0, count, batch)
+        if self.store is not None:
+            some = round(self.share * batch)
+            clips[:some] = rng.integers(0, min(count, len(self.store)), some)
+        return clips
+
+    def of(self, clips: np.ndarray, frames: np.ndarray | None = None) -> torch.Tensor | None:
+        """Strays of the first of a batch: whole clips [some, 16, 12, 8, 8], or frames of them."""
+        if self.store is None:
+            return None
+        some = round(self.share * len(clips))
+        rows = self.store[clips[:some]] if frames is None else self.store[clips[:some], frames[:some]]
+        return torch.from_numpy(rows).float()
+
+
 def train_image(settings: DictConfig) -> None:
     """Stage `denoiser_image`: single frames of the clips."""
     torch.manual_seed(0)
     store = latents.load("video")
     facts, cells = latents.facts_table(len(store)), latents.object_cells(len(store))
 
+    strays = Strays(float(settings.strays))
+
     def draw(rng: np.random.Generator, batch: int) -> Sample:
-        clips, frames = rng.integers(0, len(store), batch), rng.integers(0, store.shape[1], batch)
-        return Sample(torch.from_numpy(store[clips, frames]).float(), facts[clips], cells[clips, frames][:, None])
+        clips, frames = strays.clips(rng, batch, len(store)), rng.integers(0, store.shape[1], batch)
+        clean = torch.from_numpy(store[clips, frames]).float()
+        return Sample(clean, facts[clips], cells[clips, frames][:, None], stray=strays.of(clips, frames))
 
     unet = image_unet()
     train(
@@ -282,10 +334,13 @@ def train_video(settings: DictConfig) -> None:
     facts, cells = latents.facts_table(len(store)), latents.object_cells(len(store))
     events = latents.event_frames(len(store))
 
+    strays = Strays(float(settings.strays))
+
     def draw(rng: np.random.Generator, batch: int) -> Sample:
-        clips = rng.integers(0, len(store), batch)
-        clean = torch.from_numpy(store[clips]).float().transpose(1, 2)
-        return Sample(clean, facts[clips], cells[clips][:, None], events[clips])
+        clips = strays.clips(rng, batch, len(store))
+        clean, stray = torch.from_numpy(store[clips]).float().transpose(1, 2), strays.of(clips)
+        stray = None if stray is None else stray.transpose(1, 2)
+        return Sample(clean, facts[clips], cells[clips][:, None], events[clips], stray=stray)
 
     transformer = ClipTransformer()
     clock = VideoEngine({}).clock(ClipSpec())

@@ -23,7 +23,7 @@ from codi.training.prompts import bank_tokens, load_pivot
 from codi.types import Tokens
 from codi.worlds.sounding_shapes.factors import FACTORS, FRAMES, SIDE
 from codi.worlds.sounding_shapes.render import render_video, track_of
-from codi.worlds.sounding_shapes.scene import Scene, sample_scene
+from codi.worlds.sounding_shapes.scene import HUES, Scene, sample_scene
 from codi.worlds.sounding_shapes.sound import render_audio
 
 CHUNK = 16
@@ -62,16 +62,14 @@ def object_cells(count: int, side: int = 8) -> torch.Tensor:
 
 @torch.no_grad()
 def build(name: str, count: int, until: int) -> None:
-    """Fill the latents of `name` ("video", "audio" or "detuned"), going on where it stopped.
+    """Fill the latents of `name` ("video", "tinted", "audio" or "detuned"), going on where it stopped.
 
     Args:
         count: clips that the store has room for.
         until: stop after this many; training may begin on them.
     """
-    encode, shape = _ENCODERS[name]
-    autoencoder = PatchAutoencoder.from_pretrained(
-        runs_folder() / f"autoencoder_{'image' if name == 'video' else 'audio'}" / "final"
-    ).eval()
+    modality, encode, shape = _ENCODERS[name]
+    autoencoder = PatchAutoencoder.from_pretrained(runs_folder() / f"autoencoder_{modality}" / "final").eval()
     done = stored(name)
     path = _path(name)
     if not path.exists():
@@ -91,7 +89,7 @@ def stored(name: str) -> int:
 
 
 def load(name: str) -> np.ndarray:
-    """Latents [ready, ...] in half precision, memory-mapped: video [n, 16, 12, 8, 8], others [n, 16, 4, 32]."""
+    """Latents [ready, ...] in half precision, memory-mapped: clips [n, 16, 12, 8, 8], sounds [n, 16, 4, 32]."""
     return np.load(_path(name), mmap_mode="r")[: stored(name)]
 
 
@@ -103,6 +101,10 @@ def _encode_video(autoencoder: PatchAutoencoder, scenes: list[Scene]) -> torch.T
     frames = torch.from_numpy(np.concatenate([render_video(scene) for scene in scenes]))
     latents = autoencoder.encode(frames.permute(0, 3, 1, 2).float() / 127.5 - 1)
     return latents.view(len(scenes), 16, *latents.shape[1:])
+
+
+def _encode_tinted(autoencoder: PatchAutoencoder, scenes: list[Scene]) -> torch.Tensor:
+    return _encode_video(autoencoder, [tinted(scene) for scene in scenes])
 
 
 def _encode_audio(autoencoder: PatchAutoencoder, scenes: list[Scene]) -> torch.Tensor:
@@ -120,16 +122,38 @@ def detuned(scene: Scene) -> Scene:
     return replace(scene, colour=near, voice=replace(scene.voice, detune=off))
 
 
+def tinted(scene: Scene) -> Scene:
+    """The scene with its object in a hue between two colours: its own, mirrored out of its colour's range.
+
+    What lies deep in the range comes to lie deep in the gap beside it, on either side.
+    """
+    up = np.random.default_rng((scene.seed, 13)).random() < 0.5
+    (low, high), hue = HUES[scene.colour], scene.look.hue
+    if up:
+        gap = min((start - high) % 360 for start, _ in HUES.values())
+        hue = high + (high - hue) / (high - low) * gap / 2
+    else:
+        gap = min((low - end) % 360 for _, end in HUES.values())
+        hue = low - (hue - low) / (high - low) * gap / 2
+    return replace(scene, look=replace(scene.look, hue=hue))
+
+
 _ENCODERS = {
-    "video": (_encode_video, (16, 12, 8, 8)),
-    "audio": (_encode_audio, (16, 4, 32)),
-    "detuned": (_encode_detuned, (16, 4, 32)),
+    "video": ("image", _encode_video, (16, 12, 8, 8)),
+    "tinted": ("image", _encode_tinted, (16, 12, 8, 8)),
+    "audio": ("audio", _encode_audio, (16, 4, 32)),
+    "detuned": ("audio", _encode_detuned, (16, 4, 32)),
 }
 
 
 def build_video(settings: DictConfig) -> None:
     """Stage `latents_video`."""
     build("video", settings.count, settings.until)
+
+
+def build_tinted(settings: DictConfig) -> None:
+    """Stage `latents_tinted`."""
+    build("tinted", settings.count, settings.until)
 
 
 def build_audio(settings: DictConfig) -> None:

@@ -17,11 +17,18 @@ def shifted(even: torch.Tensor, shift: float) -> torch.Tensor:
     return shift * even / (1 + (shift - 1) * even)
 
 
-def noised(clean: torch.Tensor, level: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The latent at `level` [batch], and the velocity that the denoiser should predict."""
-    noise = torch.randn_like(clean)
+def noised(
+    clean: torch.Tensor, level: torch.Tensor, begin: torch.Tensor | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """A latent at `level` [batch], and the velocity that the denoiser should predict there, which leads to `clean`.
+
+    Args:
+        begin: what is noised in the place of `clean`, and is to become that.
+    """
+    noise, start = torch.randn_like(clean), clean if begin is None else begin
     spread = level.view(-1, *([1] * (clean.ndim - 1)))
-    return (1 - spread) * clean + spread * noise, noise - clean
+    velocity = noise - start + (start - clean) / spread.clamp_min(1e-3)
+    return (1 - spread) * start + spread * noise, velocity
 
 
 def known(level: torch.Tensor, highest: float) -> torch.Tensor:

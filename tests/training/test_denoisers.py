@@ -8,11 +8,12 @@ import torch
 from einops import rearrange, repeat
 
 from codi.training.critic import ClipCritic, PictureCritic, SoundCritic, TextCritic
-from codi.training.denoisers import Sample, focus, judged, marked
-from codi.training.latents import detuned, scene_at
+from codi.training.denoisers import ASTRAY, Sample, astray, focus, judged, marked
+from codi.training.latents import detuned, scene_at, tinted
 from codi.training.levels import draw_levels, known, noised
 from codi.training.telling import Told
 from codi.types import Tokens
+from codi.worlds.sounding_shapes.scene import HUES
 from codi.worlds.sounding_shapes.sound import PITCHES
 
 
@@ -30,6 +31,30 @@ def test_level_zero_is_clean_level_one_is_noise_and_the_velocity_joins_them():
         torch.testing.assert_close(noisy - level * velocity, clean)
         torch.testing.assert_close(noisy, clean) if level == 0 else None
         torch.testing.assert_close(noisy, clean + velocity) if level == 1 else None
+
+
+def test_the_velocity_leads_from_what_went_astray_to_what_is_clean():
+    clean, stray = torch.randn(2, 3, 4, 2, 2).unbind()
+    level = torch.tensor([0.2, 0.5, 0.9])
+    noisy, velocity = noised(clean, level, begin=stray)
+    torch.testing.assert_close(noisy - level.view(-1, 1, 1, 1) * velocity, clean)
+    torch.manual_seed(0)
+    noise = torch.randn_like(clean)
+    torch.manual_seed(0)
+    noisy, _ = noised(clean, level, begin=stray)
+    torch.testing.assert_close(noisy, stray + level.view(-1, 1, 1, 1) * (noise - stray))
+
+
+def test_strays_stand_first_at_levels_where_they_show_and_late_turns_count_less():
+    torch.manual_seed(0)
+    clean, facts = torch.zeros(400, 1, 1, 1), torch.zeros(400, 5, dtype=torch.long)
+    sample = Sample(clean, facts, stray=torch.ones(100, 1, 1, 1))
+    begin, level, weight = astray(sample, torch.full((400,), 0.95))
+    assert begin.flatten().tolist() == [1.0] * 100 + [0.0] * 300
+    assert (level[100:] == 0.95).all() and (weight[100:] == 1).all()
+    assert ASTRAY[0] <= level[:100].min() < 0.2 and 0.6 < level[:100].max() <= ASTRAY[1]
+    late = level[:100] < 0.3
+    assert weight[:100][late].max() < 1 and (weight[:100][level[:100] > 0.35] == 1).all()
 
 
 def test_nothing_is_weighed_or_judged_where_the_network_cannot_know():
@@ -80,6 +105,21 @@ def test_a_detuned_sound_lies_between_the_notes_and_is_of_no_colour():
         assert min(abs(12 * np.log2(pitch / note)) for note in PITCHES.values()) > 0.79
         assert scene.shape == scene_at(index).shape and scene.event_frames == scene_at(index).event_frames
     assert detuned(scene_at(3)) == detuned(scene_at(3))
+
+
+def test_a_tinted_object_lies_between_two_colours_next_to_its_own():
+    for index in range(60):
+        scene, own = tinted(scene_at(index)), scene_at(index)
+        away = {name: _degrees(scene.look.hue, *span) for name, span in HUES.items()}
+        assert min(away.values()) == away[own.colour]
+        assert away[own.colour] > 0 or own.look.hue in HUES[own.colour]
+        assert scene.factors == own.factors and scene.event_frames == own.event_frames
+    assert tinted(scene_at(3)) == tinted(scene_at(3))
+
+
+def _degrees(hue: float, low: float, high: float) -> float:
+    """How far a hue is from a range of hues, around the circle."""
+    return 0.0 if (hue - low) % 360 <= high - low else min((low - hue) % 360, (hue - high) % 360)
 
 
 @pytest.mark.parametrize(
