@@ -16,6 +16,7 @@ from codi.ablations.arms import EXPERTS, Arm, load_arms
 from codi.ablations.experts import paced, with_noise_expert
 from codi.ablations.measure import Setting, measure, pipeline_of
 from codi.ablations.report import Row, draw, table
+from codi.ablations.small import expert, stage
 from codi.ablations.training import Scenes, trained
 from codi.pipeline import CoDiPipeline
 from codi.training.loop import runs_folder
@@ -71,7 +72,11 @@ def _run(
         label = _label(name, setting)
         made = pipeline_of(arm, pipe, weights, options.get("join"))
         figures = measure(made, Setting(f"{label}.{seed}", args.count, options), args.out / "samples")
-        facts = {"parameters": sum(w.numel() for w in weights.values()), "cpu_seconds": _spent(name, seed)}
+        size = sum(
+            w.numel() for part in (weights, *(expert(name).state_dict() for name in arm.experts)) for w in part.values()
+        )
+        spent = sum(map(_spent, (f"ablations/{name}_{seed}", *map(stage, arm.experts))))
+        facts = {"parameters": size, "cpu_seconds": spent}
         path = args.out / "figures" / f"{label}.{seed}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(figures | facts, indent=1))
@@ -81,8 +86,8 @@ def _label(name: str, setting: str) -> str:
     return f"{name}+{setting.replace(' ', '-')}" if setting else name
 
 
-def _spent(name: str, seed: int) -> float:
-    log = runs_folder() / "ablations" / f"{name}_{seed}" / "log.jsonl"
+def _spent(stage: str) -> float:
+    log = runs_folder() / stage / "log.jsonl"
     return float(json.loads(log.read_text().splitlines()[-1])["cpu_seconds"]) if log.exists() else 0.0
 
 

@@ -23,6 +23,7 @@ from codi.ablations.components import (
     PositionBridge,
     TimelessBridge,
 )
+from codi.ablations.small import EXPERT, RUNS, UNIFIED, StreamTransformer, UnifiedDenoiser, UnifiedGuidance, expert
 from codi.bridge import Bridge
 from codi.environment import EnvironmentEncoder
 from codi.guidance import Guidance
@@ -49,7 +50,9 @@ class Arm:
         whole: share of the learning rate at which the experts are trained too, from what they are; 0 for frozen ones.
         own: whether a modality reads its own tokens instead of its partner's, as CoDi's released code does.
         clean, same: shares of training batches with one side clean, and with the same level on both.
+        experts: modalities whose experts are trained from nothing (`codi.ablations.small`) instead of codi-mini's.
         steps: of training; 0 for nothing to train.
+        batch, lr: of a step, and AdamW's peak learning rate.
         seeds: of training.
         settings: measured with these, by name; each may name options of the pipeline, join, cascade and given.
         more: the same, of the first seed alone.
@@ -64,7 +67,10 @@ class Arm:
     own: bool = False
     clean: float = 0.2
     same: float = 0.5
+    experts: list[str] = field(default_factory=list)
     steps: int = 500
+    batch: int = 16
+    lr: float = 1.5e-3
     seeds: list[int] = field(default_factory=lambda: [0])
     settings: dict[str, Any] = field(default_factory=lambda: {"": {}})
     more: dict[str, Any] = field(default_factory=dict)
@@ -72,7 +78,7 @@ class Arm:
     @property
     def guidance(self) -> type[Guidance]:
         """Who reads whom."""
-        return OwnGuidance if self.own else Guidance
+        return OwnGuidance if self.own else GUIDANCES.get(self.join, Guidance)
 
 
 def load_arms(folder: Path = CONFIGS) -> dict[str, Arm]:
@@ -167,6 +173,36 @@ def _discriminator(arm: Arm, bases: Mapping[str, Any]) -> Joined:
     return Joined(nn.ModuleDict({"discriminator": judge}), wrap)
 
 
+def _small(arm: Arm, bases: Mapping[str, Any]) -> Joined:
+    views = {name: expert(name) for name in arm.experts}
+    bridges = {name: Bridge(view.sites) for name, view in views.items()}
+    modules = nn.ModuleDict({f"{name}_bridge": bridge for name, bridge in bridges.items()})
+    for name, grid in GRIDS.items():
+        modules[f"{name}_environment_encoder"] = EnvironmentEncoder(EXPERT["width"] + grid.channels, grid.slots)
+
+    def wrap(engines: dict[str, Engine]) -> None:
+        for name, view in views.items():
+            engine: Any = engines[name]
+            engine.denoiser = RUNS[name](view, bridges[name], engine.denoiser)
+
+    return Joined(modules, wrap)
+
+
+def _unified(arm: Arm, bases: Mapping[str, Any]) -> Joined:
+    net = StreamTransformer(tuple(GRIDS), **UNIFIED)
+
+    def wrap(engines: dict[str, Engine]) -> None:
+        for name in GRIDS:
+            engine: Any = engines[name]
+            engine.environment = Bare(GRIDS[name])
+            engine.denoiser = UnifiedDenoiser(name, net, engine.denoiser)
+
+    return Joined(nn.ModuleDict({"unified": net}), wrap)
+
+
+GUIDANCES: Final[dict[str, type[Guidance]]] = {"unified": UnifiedGuidance}
+"""By join, what is not guided as others are."""
+
 JOINS: Final[dict[str, Callable[[Arm, Mapping[str, Any]], Joined]]] = {
     "both": _read(Bridge),
     "attention": _read(AttentionBridge),
@@ -174,4 +210,6 @@ JOINS: Final[dict[str, Callable[[Arm, Mapping[str, Any]], Joined]]] = {
     "index clock": _index,
     "added": _read(PositionBridge),
     "discriminator": _discriminator,
+    "small": _small,
+    "unified": _unified,
 }

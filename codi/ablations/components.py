@@ -27,17 +27,37 @@ class Grid:
         slots: tokens of a moment.
         rate: moments a second.
         fold: latents [batch, ...] -> tokens [batch, moments * slots, channels].
+        unfold: its inverse.
+        lie: tokens [batch, moments * slots, width] -> the same as the modality's denoiser takes hidden states.
+        stored: latents as they are stored -> as denoisers take them.
     """
 
     channels: int
     slots: int
     rate: float
     fold: Callable[[torch.Tensor], torch.Tensor]
+    unfold: Callable[[torch.Tensor], torch.Tensor]
+    lie: Callable[[torch.Tensor], torch.Tensor] = lambda tokens: tokens
+    stored: Callable[[torch.Tensor], torch.Tensor] = lambda latents: latents
 
 
 GRIDS: Final[dict[str, Grid]] = {
-    "video": Grid(192, 4, 8.0, lambda z: rearrange(z, "b c f (h p) (w q) -> b (f h w) (c p q)", h=2, w=2)),
-    "audio": Grid(64, 1, 16.0, lambda z: rearrange(z, "b c h w -> b w (c h)")),
+    "video": Grid(
+        192,
+        4,
+        8.0,
+        lambda z: rearrange(z, "b c f (h p) (w q) -> b (f h w) (c p q)", h=2, w=2),
+        lambda t: rearrange(t, "b (f h w) (c p q) -> b c f (h p) (w q)", h=2, w=2, p=4, q=4),
+        lambda t: rearrange(t, "b (f h w) c -> b f h w c", h=2, w=2),
+        lambda z: z.transpose(1, 2),
+    ),
+    "audio": Grid(
+        64,
+        1,
+        16.0,
+        lambda z: rearrange(z, "b c h w -> b w (c h)"),
+        lambda t: rearrange(t, "b w (c h) -> b c h w", h=4),
+    ),
 }
 
 

@@ -17,6 +17,7 @@ from codi.ablations.arms import EXPERTS, Arm, Joined, build
 from codi.ablations.components import GRIDS, Discriminator
 from codi.ablations.experts import CORRUPTIONS
 from codi.modality import Engine, registry
+from codi.port import Port
 from codi.training import latents
 from codi.training.bridges import CLIP, draw_pair_levels
 from codi.training.joint import Latents, joint_pass
@@ -24,9 +25,23 @@ from codi.training.levels import noised
 from codi.training.loop import FitConfig, Losses, fit, runs_folder
 from codi.types import InputError, Tokens
 
-BATCH: Final = 16
 SHIFT: Final = 6.0
-TRAINED: Final = ("join", "shows", "pooled", "sound", "whole", "own", "clean", "same", "steps")
+ALONE: Final = 0.2
+"""Share of a unified model's batches with noise for a partner."""
+TRAINED: Final = (
+    "join",
+    "shows",
+    "pooled",
+    "sound",
+    "whole",
+    "own",
+    "experts",
+    "clean",
+    "same",
+    "steps",
+    "batch",
+    "lr",
+)
 """Of an arm, what its weights depend on."""
 
 
@@ -40,8 +55,7 @@ class Scenes:
 
     def latents(self, rows: np.ndarray) -> dict[str, torch.Tensor]:
         """By modality, as its denoiser takes them."""
-        clean = {name: torch.from_numpy(store[rows]).float() for name, store in self.stores.items()}
-        return clean | {"video": clean["video"].transpose(1, 2)}
+        return {n: GRIDS[n].stored(torch.from_numpy(store[rows]).float()) for n, store in self.stores.items()}
 
     def strangers(self, named: torch.Tensor) -> np.ndarray:
         """Other scenes that show what prompts name, [batch, factors], -1 for nothing."""
@@ -72,7 +86,7 @@ def trained(arm: Arm, name: str, seed: int, bases: Mapping[str, Any], scenes: Ca
     path = folder / "final.safetensors"
     if not path.exists():
         rates = dict.fromkeys(EXPERTS, arm.whole)
-        config = FitConfig(arm.steps, BATCH, lr=1.5e-3, rates=rates, warmup=40, ema=0.99, seed=seed, bf16=True)
+        config = FitConfig(arm.steps, arm.batch, lr=arm.lr, rates=rates, warmup=40, ema=0.99, seed=seed, bf16=True)
         loss = LOSSES.get(arm.join, beside)(arm, made.modules, engines_of(bases, made), scenes())
         fit(f"ablations/{name}_{seed}", made.modules, loss, config)
         save_file({key: value.contiguous() for key, value in made.modules.state_dict().items()}, path)
@@ -141,9 +155,35 @@ def discriminating(
     return loss
 
 
+def uniting(
+    arm: Arm, modules: nn.ModuleDict, engines: Mapping[str, Engine], scenes: Scenes
+) -> Callable[[np.random.Generator, int], Losses]:
+    """The loss of a unified model (UniDiffuser, equation 5): both errors of one pass; in a share, one side is noise.
+
+    That share teaches each modality alone.
+    """
+    prompts, net = latents.Prompts(), modules["unified"]
+    port = Port(net, None)
+    clocks = {name: engine.clock(CLIP) for name, engine in engines.items()}
+
+    def loss(rng: np.random.Generator, batch: int) -> Losses:
+        rows = rng.integers(0, scenes.count, batch)
+        prompt, _ = prompts.draw(scenes.facts[rows], rng)
+        levels = draw_pair(rng, batch, arm)
+        if rng.random() < ALONE:
+            levels[str(rng.choice(list(GRIDS)))] = torch.ones(batch)
+        drawn = {name: noised(z, levels[name]) for name, z in scenes.latents(rows).items()}
+        with port.reading(prompt, None, lambda n: torch.empty(0)):
+            said = net({name: noisy for name, (noisy, _) in drawn.items()}, levels, prompt.states, clocks)
+        errors = [(said[name][0] - target).square().mean() for name, (_, target) in drawn.items() if levels[name].any()]
+        return {"loss": torch.stack(errors).sum()}
+
+    return loss
+
+
 def _bare(engine: Engine, latent: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
     assert engine.environment is not None
     return engine.environment(latent, level)
 
 
-LOSSES: Final[dict[str, Any]] = {"discriminator": discriminating}
+LOSSES: Final[dict[str, Any]] = {"discriminator": discriminating, "unified": uniting}
