@@ -15,6 +15,7 @@ import numpy as np
 from codi.evaluation.engines import Engine
 from codi.evaluation.faces import FACES, medium_of
 from codi.evaluation.prompts import Prompt, draw_prompts, with_givens
+from codi.types import ClipSpec
 from codi.worlds.sounding_shapes.readers import Reading
 from codi.worlds.sounding_shapes.scene import Split
 
@@ -47,6 +48,11 @@ class Cell:
     given: tuple[str, ...] = ()
     at: float | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def clip(self) -> ClipSpec:
+        """Length and rate of what is made."""
+        return ClipSpec.of(self.options.get("duration"), self.options.get("fps"))
 
 
 @dataclass(frozen=True)

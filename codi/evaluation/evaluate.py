@@ -96,7 +96,7 @@ def summarise(plan: Plan, folder: Path, reference: Mapping[str, np.ndarray], out
     """Scores every cell of the suite that lies in the folder; writes figures and report."""
     cells = [cell for cell in SUITES[plan.suite]() if sampled(folder / f"{cell.name}.json", plan.of)]
     samples = {cell.name: load_samples(folder / f"{cell.name}.json") for cell in cells}
-    figures = {cell.name: {"inputs": cell.inputs} | score(samples[cell.name], reference) for cell in cells}
+    figures = {cell.name: {"inputs": cell.inputs} | score(samples[cell.name], reference, cell.clip) for cell in cells}
     compared = [(a, b) for a, b in COMPARED.get(plan.suite, ()) if a in samples and b in samples]
     differences = {f"{a} minus {b}": compare(samples[a], samples[b]) for a, b in compared}
     summary = Summary(figures, _ceilings(plan), differences, plan.told)

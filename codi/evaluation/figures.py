@@ -9,7 +9,7 @@ from collections.abc import Collection, Hashable, Mapping, Sequence
 
 import numpy as np
 
-from codi.worlds.events import event_f1, match_events
+from codi.worlds.events import TOLERANCE, event_f1, match_events
 
 Factors = Mapping[str, str]
 
@@ -42,11 +42,11 @@ def _applicable(named: Factors) -> list[str]:
     return [name for name in named if not (name == "tempo" and named.get("motion") == "still")]
 
 
-def synchrony(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
+def synchrony(pairs: Sequence[tuple[np.ndarray, np.ndarray]], tolerance: float = TOLERANCE) -> dict[str, float]:
     """Mean event F1 over pairs of tracks, and the median absolute offset of matched events in milliseconds."""
-    offsets = [abs(x - y) for a, b in pairs for x, y in match_events(a, b)]
+    offsets = [abs(x - y) for a, b in pairs for x, y in match_events(a, b, tolerance)]
     offset = 1e3 * float(np.median(offsets)) if offsets else float("nan")
-    return {"event_f1": mean([event_f1(a, b) for a, b in pairs]), "offset_ms": offset}
+    return {"event_f1": mean([event_f1(a, b, tolerance) for a, b in pairs]), "offset_ms": offset}
 
 
 def shifted(events: np.ndarray, seconds: float, duration: float = 2.0) -> np.ndarray:

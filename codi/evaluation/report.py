@@ -100,6 +100,14 @@ def _agreement(figures: Mapping[str, Figures], ceilings: Mapping[str, Figures]) 
 
 
 def _synchrony(figures: Mapping[str, Figures], ceilings: Mapping[str, Figures]) -> Table:
+    found = [
+        (cell, pair, s)
+        for cell, f in figures.items()
+        for pair, s in f["synchrony"].items()
+        if not math.isnan(s["mean"])
+    ]
+    # Half a frame is the same for all unless a clip has another rate.
+    own = any(s.get("half_frame", s["mean"]) != s["mean"] for _, _, s in found)
     rows = [
         (
             s["mean"],
@@ -107,6 +115,7 @@ def _synchrony(figures: Mapping[str, Figures], ceilings: Mapping[str, Figures]) 
                 cell,
                 pair,
                 _with_interval(s),
+                *([_number(s["half_frame"])] if own else []),
                 _number(s["floor"]),
                 _normal(s, ceilings.get(cell, {}).get("synchrony", {}).get(pair)),
                 _number(s["offset_ms"]),
@@ -115,12 +124,10 @@ def _synchrony(figures: Mapping[str, Figures], ceilings: Mapping[str, Figures]) 
                 _number(s["shift_2"]),
             ],
         )
-        for cell, f in figures.items()
-        for pair, s in f["synchrony"].items()
-        if not math.isnan(s["mean"])
+        for cell, pair, s in found
     ]
-    head = ["cell", "pair", "event F1 (95 %)", "shuffled", "normalised", "offset, ms"]
-    head += [*FACTORS["tempo"], "1 frame late", "2 frames late"]
+    head = ["cell", "pair", "event F1 (95 %)", *(["within half a frame of the clip"] if own else []), "shuffled"]
+    head += ["normalised", "offset, ms", *FACTORS["tempo"], "1 frame late", "2 frames late"]
     return _section("Synchrony: one-to-one matched events within half a frame", head, rows)
 
 

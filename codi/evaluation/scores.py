@@ -23,29 +23,34 @@ from codi.evaluation.figures import (
     shuffled,
     synchrony,
 )
+from codi.types import ClipSpec
 from codi.worlds.events import event_f1
-from codi.worlds.sounding_shapes.factors import FACTORS, FPS, SHOWN
+from codi.worlds.sounding_shapes.factors import FACTORS, SHOWN
 from codi.worlds.sounding_shapes.readers import Reading
 
 Figures = dict[str, Any]
 
 TIMED: Final = frozenset({"audio", "video"})
 """Modalities that show when events happen."""
+AS_TRAINED: Final = ClipSpec()
 
 
-def score(samples: Sequence[Sample], reference: Mapping[str, np.ndarray] | None = None) -> Figures:
+def score(
+    samples: Sequence[Sample], reference: Mapping[str, np.ndarray] | None = None, clip: ClipSpec = AS_TRAINED
+) -> Figures:
     """All figures that apply to the samples of one cell.
 
     Args:
         samples: of one cell.
         reference: features of fresh renders per modality, for the Frechet distance.
+        clip: length and rate of the clips.
     """
     outputs = list(samples[0].readings)
     pairs = list(combinations(outputs, 2))
     figures: Figures = {"samples": len(samples)}
     figures["adherence"] = {m: _adherence(samples, m) for m in outputs}
     figures["agreement"] = {f"{a}-{b}": _agreement(samples, a, b) for a, b in pairs}
-    figures["synchrony"] = {f"{a}-{b}": _synchrony(samples, a, b) for a, b in pairs if _timed(a, b)}
+    figures["synchrony"] = {f"{a}-{b}": _synchrony(samples, a, b, clip) for a, b in pairs if _timed(a, b)}
     figures["entropy"] = {m: _entropies(samples, m) for m in outputs}
     if reference is not None and len(samples) > 1:
         figures["frechet"] = {m: frechet(_features(samples, m), reference[m]) for m in outputs}
@@ -106,14 +111,18 @@ def _agreement(samples: Sequence[Sample], a: str, b: str) -> Figures:
     return figures | {"factors": factors, "floor": mean(sample_agreements(crossed, a, b))}
 
 
-def _synchrony(samples: Sequence[Sample], a: str, b: str) -> Figures:
-    """Raw synchrony, each tempo's, and its controls: shuffled pairs, and one side 1 and 2 frames late."""
+def _synchrony(samples: Sequence[Sample], a: str, b: str, clip: ClipSpec) -> Figures:
+    """Raw synchrony, each tempo's, and its controls: shuffled pairs, and one side 1 and 2 frames late.
+
+    Within half a frame of 8 a second; `half_frame` within half a frame of the clip, whatever its rate.
+    """
     tracks = [_tracks(s, a, b) for s in samples]
     crossed = [_tracks(_crossed(samples, a, b, i, j), a, b) for i, j in _shuffles(samples, a)]
     tempi = {t: [_tracks(s, a, b) for s in samples if _tempo(s, a) == t] for t in FACTORS["tempo"]}
-    late = {f"shift_{n}": [(x, shifted(y, n / FPS)) for x, y in tracks] for n in (1, 2)}
+    late = {f"shift_{n}": [(x, shifted(y, n / clip.fps, clip.duration)) for x, y in tracks] for n in (1, 2)}
     figures: Figures = {**synchrony(tracks), **_with_interval(sample_f1(samples, a, b))}
     figures["floor"] = synchrony(crossed)["event_f1"]
+    figures["half_frame"] = synchrony(tracks, 0.5 / clip.fps)["event_f1"]
     figures["tempi"] = {t: synchrony(of_tempo)["event_f1"] for t, of_tempo in tempi.items()}
     return figures | {name: synchrony(moved)["event_f1"] for name, moved in late.items()}
 

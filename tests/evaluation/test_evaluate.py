@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from codi.evaluation.cells import Cell, load_samples, run_cell, sample_cell
+from codi.evaluation.cells import Cell, Sample, load_samples, run_cell, sample_cell
 from codi.evaluation.conflict import draw_conflicts
 from codi.evaluation.engines import Oracle, PipelineEngine
 from codi.evaluation.evaluate import Plan, evaluate, summarise
@@ -16,8 +16,9 @@ from codi.evaluation.prompts import draw_prompts
 from codi.evaluation.report import Summary, render_report
 from codi.evaluation.scores import compare, score
 from codi.evaluation.suites import SUITES
-from codi.types import InputError
+from codi.types import ClipSpec, InputError
 from codi.worlds.sounding_shapes import HELD_OUT, read_caption
+from codi.worlds.sounding_shapes.readers import Reading
 
 TIMED = Cell("timed", ("text",), ("video", "audio"), naming="timed", repeats=8)
 
@@ -56,6 +57,19 @@ def test_without_bridges_the_oracle_is_at_the_floor_of_its_shuffled_pairs(joint,
 def test_shifted_tracks_lose_synchrony(joint):
     found = joint["synchrony"]["video-audio"]
     assert found["shift_1"] < 0.1 and found["shift_2"] < 0.1
+
+
+def test_half_a_frame_is_also_counted_in_the_clips_own():
+    def read(*events):
+        return Reading({"motion": "bounce", "tempo": "slow"}, np.array(events), np.zeros(2, np.float32))
+
+    late = Sample(0, {"motion": "bounce"}, {"video": read(1 / 6, 7 / 6), "audio": read(0.24, 1.24)})
+    six = score([late, late], clip=ClipSpec(fps=6.0))["synchrony"]["video-audio"]
+    assert (six["mean"], six["half_frame"]) == (0.0, 1.0)
+    eight = score([late, late])["synchrony"]["video-audio"]
+    assert eight["half_frame"] == eight["mean"] == 0.0
+    reports = [render_report("clock", Summary({"cell": score([late, late], clip=ClipSpec(fps=fps))})) for fps in (6, 8)]
+    assert ["half a frame of the clip" in report for report in reports] == [True, False]
 
 
 def test_a_cascade_is_given_what_was_made_before():

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -53,6 +55,15 @@ def test_still_scenes_have_no_tempo_and_one_event_at_the_start():
     for reading in (*read_video([render_video(scene)]), *read_audio([render_audio(scene)])):
         assert "tempo" not in reading.factors
         assert reading.events.tolist() == [0.0] and len(reading.moving_events) == 0
+
+
+def test_at_another_rate_the_tempo_is_that_of_seconds():
+    rng = np.random.default_rng(4)
+    clip = render_video(sample_scene(rng, motion="bounce", tempo="medium", size="large"))
+    assert [read_video([clip], fps)[0].factors["tempo"] for fps in (8.0, 12.0, 6.0)] == ["medium", "fast", "slow"]
+    seldom = sample_scene(rng, motion="bounce", tempo="slow", size="large")
+    once = render_video(replace(seldom, event_frames=seldom.event_frames[:1], after=40))
+    assert "tempo" not in read_video([once], 12.0)[0].factors
 
 
 def test_larger_pictures_are_scaled():

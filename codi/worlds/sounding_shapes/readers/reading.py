@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -66,14 +66,18 @@ def read_image(images: np.ndarray | Sequence[np.ndarray]) -> list[Reading]:
 
 @torch.no_grad()
 def read_video(videos: np.ndarray | Sequence[np.ndarray], fps: float = FPS) -> list[Reading]:
-    """Reads clips: uint8 [batch, frames, 64, 64, 3]; event times are frame times."""
+    """Reads clips: uint8 [batch, frames, 64, 64, 3]; event times are frame times.
+
+    The network has seen clips of 8 frames a second alone and counts frames; at another rate the tempo is read from the
+    events' times, where there are two.
+    """
     frame, clip, _ = networks()
     readings = []
     for pixels in _batches(videos, BATCH // 8):
         features, logits, heat = clip(frame_inputs(frame, _pictures(pixels)))
         events = [_peaks(h, GAP_FRAMES).astype(np.float64) / fps for h in heat.sigmoid().numpy()]
         readings += _readings(features, logits, events)
-    return readings
+    return readings if fps == FPS else [_paced(_untimed(reading)) for reading in readings]
 
 
 @torch.no_grad()
@@ -90,13 +94,17 @@ def read_audio(sounds: np.ndarray | Sequence[np.ndarray]) -> list[Reading]:
     return readings
 
 
+def _untimed(reading: Reading) -> Reading:
+    return replace(reading, factors={name: value for name, value in reading.factors.items() if name != "tempo"})
+
+
 def _paced(reading: Reading) -> Reading:
-    """Tempo by the median interval where there is one: onsets are exact to a millisecond, the network's sum is not."""
+    """Tempo by the median interval where there is one: event times are in seconds, whatever the network counts."""
     if len(reading.moving_events) < 2:
         return reading
     frames = float(np.median(np.diff(reading.events))) * FPS
     tempo = min(INTERVALS, key=lambda name: abs(frames - sum(INTERVALS[name]) / 2))
-    return Reading({**reading.factors, "tempo": tempo}, reading.events, reading.features)
+    return replace(reading, factors={**reading.factors, "tempo": tempo})
 
 
 def _batches(media: np.ndarray | Sequence[np.ndarray], size: int) -> list[np.ndarray]:
