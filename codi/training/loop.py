@@ -105,49 +105,108 @@ def fit(
     Returns:
         The stage's folder; `model` holds the averaged weights when the run is complete.
     """
-    folder = runs_folder() / name
-    folder.mkdir(parents=True, exist_ok=True)
-    accelerator = Accelerator(cpu=not torch.cuda.is_available(), step_scheduler_with_optimizer=False)
-    trained = [p for p in model.parameters() if p.requires_grad]
-    optimizer = _optimizer(model, config)
-    schedule = get_scheduler("cosine", optimizer, num_warmup_steps=config.warmup, num_training_steps=config.steps)
-    ema = EMAModel(trained, decay=config.ema)
-    clock = _Progress()
-    optimizer, schedule = accelerator.prepare(optimizer, schedule)
-    holder = accelerator.prepare_model(_Trained(trained), evaluation_mode=True)
-    accelerator.register_for_checkpointing(ema, clock)
-    if (folder / "state").exists():
-        accelerator.load_state(str(folder / "state"))
+    run = _Run(runs_folder() / name, model, config)
+    done, saved = run.progress, time.monotonic()
+    bar = tqdm(range(done.step, config.steps), desc=name, mininterval=20, initial=done.step, total=config.steps)
     model.train()
-    bf16 = config.bf16 and has_bf16(accelerator.device)
-    bar = tqdm(range(clock.step, config.steps), desc=name, mininterval=20, initial=clock.step, total=config.steps)
-    saved = time.monotonic()
-    for step in bar:
-        begun = time.thread_time()
-        with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=bf16):
-            losses = loss(step_generator(config.seed, step, accelerator.process_index), config.batch)
-        accelerator.backward(losses["loss"])
-        _average_gradients(accelerator, trained)
-        accelerator.clip_grad_norm_(holder.parameters(), config.clip)
-        optimizer.step()
-        schedule.step()
-        optimizer.zero_grad()
-        ema.step(trained)
-        clock.advance(time.thread_time() - begun, losses)
-        over = _agreed(accelerator, clock.seconds > config.hours * 3600)
-        if clock.step % config.log_every == 0:
-            bar.set_postfix(_log(accelerator, folder, clock))
-        due = over or time.monotonic() - saved > config.save_seconds or clock.step == config.steps
-        if _agreed(accelerator, due):
-            _save(accelerator, folder)
+    for index in bar:
+        run.step(index, loss)
+        if done.step % config.log_every == 0:
+            bar.set_postfix(run.log())
+        over = run.agreed(done.seconds > config.hours * 3600)
+        if run.agreed(over or time.monotonic() - saved > config.save_seconds or done.step == config.steps):
+            run.save()
             saved = time.monotonic()
         if over:
             break
-    ema.copy_to(trained)
+    run.ema.copy_to(run.trained)
     model.eval()
-    if validate is not None and accelerator.is_main_process:
-        _write(folder, {"step": clock.step, "cpu_seconds": clock.seconds, "validation": validate()})
-    return folder
+    if validate is not None and run.accelerator.is_main_process:
+        run.write({"step": done.step, "cpu_seconds": done.seconds, "validation": validate()})
+    return run.folder
+
+
+class _Run:
+    """A stage under way: what a checkpoint of it holds, and the folder where that and the log stand.
+
+    Args:
+        folder: of the stage; a checkpoint that lies there is gone on from.
+        model: its parameters that require gradients are trained.
+        config: of the training.
+    """
+
+    def __init__(self, folder: Path, model: nn.Module, config: FitConfig) -> None:
+        self.folder, self.config = folder, config
+        folder.mkdir(parents=True, exist_ok=True)
+        self.accelerator = Accelerator(cpu=not torch.cuda.is_available(), step_scheduler_with_optimizer=False)
+        self.trained = [p for p in model.parameters() if p.requires_grad]
+        optimizer = _optimizer(model, config)
+        schedule = get_scheduler("cosine", optimizer, num_warmup_steps=config.warmup, num_training_steps=config.steps)
+        self.ema, self.progress = EMAModel(self.trained, decay=config.ema), _Progress()
+        self.optimizer, self.schedule = self.accelerator.prepare(optimizer, schedule)
+        self.holder = self.accelerator.prepare_model(_Trained(self.trained), evaluation_mode=True)
+        self.accelerator.register_for_checkpointing(self.ema, self.progress)
+        if (folder / "state").exists():
+            self.accelerator.load_state(str(folder / "state"))
+        self.bf16 = config.bf16 and has_bf16(self.accelerator.device)
+
+    def step(self, index: int, loss: Callable[[np.random.Generator, int], Losses]) -> None:
+        """One step of the optimiser, on the data of that number."""
+        begun, accelerator = time.thread_time(), self.accelerator
+        with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=self.bf16):
+            losses = loss(step_generator(self.config.seed, index, accelerator.process_index), self.config.batch)
+        accelerator.backward(losses["loss"])
+        self._average_gradients()
+        accelerator.clip_grad_norm_(self.holder.parameters(), self.config.clip)
+        self.optimizer.step()
+        self.schedule.step()
+        self.optimizer.zero_grad()
+        self.ema.step(self.trained)
+        self.progress.advance(time.thread_time() - begun, losses)
+
+    def _average_gradients(self) -> None:
+        """Across the processes of `accelerate launch`, each of which drew a batch of its own."""
+        if self.accelerator.num_processes == 1:
+            return
+        own = [torch.zeros_like(p) if p.grad is None else p.grad for p in self.trained]
+        mean = self.accelerator.reduce(torch.cat([g.flatten() for g in own]), "mean")
+        for parameter, part in zip(self.trained, mean.split([p.numel() for p in self.trained]), strict=True):
+            # As the parameter lies in memory: a fused optimiser takes no notice of strides.
+            parameter.grad = torch.empty_like(parameter).copy_(part.view_as(parameter))
+
+    def agreed(self, flag: bool) -> bool:
+        """The main process's decision in all of them: their clocks differ."""
+        if self.accelerator.num_processes == 1:
+            return flag
+        return bool(broadcast(torch.tensor(float(flag), device=self.accelerator.device)))
+
+    def log(self) -> dict[str, float]:
+        """Means of the losses since the last row of the log, which they become."""
+        means = self.progress.means()
+        if self.accelerator.is_main_process:
+            self.write({"step": self.progress.step, "cpu_seconds": round(self.progress.seconds, 1), **means})
+        return means
+
+    def write(self, row: dict[str, object]) -> None:
+        """A row of the log."""
+        with (self.folder / "log.jsonl").open("a") as stream:
+            stream.write(json.dumps(row) + "\n")
+
+    def save(self) -> None:
+        """Write beside, then swap: a run killed here keeps its last checkpoint."""
+        fresh, old, state = (self.folder / name for name in ("state.new", "state.old", "state"))
+        main = self.accelerator.is_main_process
+        if main:
+            shutil.rmtree(fresh, ignore_errors=True)
+        self.accelerator.wait_for_everyone()
+        self.accelerator.save_state(str(fresh))
+        self.accelerator.wait_for_everyone()
+        if main:
+            shutil.rmtree(old, ignore_errors=True)
+            if state.exists():
+                state.rename(old)
+            fresh.rename(state)
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def _optimizer(model: nn.Module, config: FitConfig) -> torch.optim.Optimizer:
@@ -187,60 +246,18 @@ class _Progress:
         self.seconds += seconds
         self.recent.append({key: float(value.detach()) for key, value in losses.items()})
 
+    def means(self) -> dict[str, float]:
+        """Of each loss over the steps that had it, since this was last asked."""
+        keys = dict.fromkeys(key for row in self.recent for key in row)
+        means = {key: float(np.mean([row[key] for row in self.recent if key in row])) for key in keys}
+        self.recent = []
+        return means
+
     def state_dict(self) -> dict[str, float]:
         return {"step": self.step, "seconds": self.seconds}
 
     def load_state_dict(self, state: dict[str, float]) -> None:
         self.step, self.seconds = int(state["step"]), state["seconds"]
-
-
-def _average_gradients(accelerator: Accelerator, trained: list[nn.Parameter]) -> None:
-    """Across the processes of `accelerate launch`, each of which drew a batch of its own."""
-    if accelerator.num_processes == 1:
-        return
-    own = [torch.zeros_like(p) if p.grad is None else p.grad for p in trained]
-    mean = accelerator.reduce(torch.cat([g.flatten() for g in own]), "mean")
-    for parameter, part in zip(trained, mean.split([p.numel() for p in trained]), strict=True):
-        # As the parameter lies in memory: a fused optimiser takes no notice of strides.
-        parameter.grad = torch.empty_like(parameter).copy_(part.view_as(parameter))
-
-
-def _agreed(accelerator: Accelerator, flag: bool) -> bool:
-    """The main process's decision in all of them: their clocks differ."""
-    if accelerator.num_processes == 1:
-        return flag
-    return bool(broadcast(torch.tensor(float(flag), device=accelerator.device)))
-
-
-def _log(accelerator: Accelerator, folder: Path, clock: _Progress) -> dict[str, float]:
-    keys = dict.fromkeys(key for row in clock.recent for key in row)
-    means = {key: float(np.mean([row[key] for row in clock.recent if key in row])) for key in keys}
-    clock.recent = []
-    if not accelerator.is_main_process:
-        return means
-    _write(folder, {"step": clock.step, "cpu_seconds": round(clock.seconds, 1), **means})
-    return means
-
-
-def _write(folder: Path, row: dict[str, object]) -> None:
-    with (folder / "log.jsonl").open("a") as stream:
-        stream.write(json.dumps(row) + "\n")
-
-
-def _save(accelerator: Accelerator, folder: Path) -> None:
-    """Write beside, then swap: a run killed here keeps its last checkpoint."""
-    fresh, old, state = folder / "state.new", folder / "state.old", folder / "state"
-    if accelerator.is_main_process:
-        shutil.rmtree(fresh, ignore_errors=True)
-    accelerator.wait_for_everyone()
-    accelerator.save_state(str(fresh))
-    accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
-        shutil.rmtree(old, ignore_errors=True)
-        if state.exists():
-            state.rename(old)
-        fresh.rename(state)
-        shutil.rmtree(old, ignore_errors=True)
 
 
 def batches(count: int, size: int) -> Iterator[slice]:
