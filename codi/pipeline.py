@@ -16,7 +16,17 @@ from codi.bundles import find_bundle, pipeline_name
 from codi.guidance import Guidance
 from codi.manifest import check_bundle
 from codi.modality import Engine, Modality, registry
-from codi.request import DEFAULT_GUIDANCE, DEFAULT_RENEWAL, DEFAULT_STEPS, Call, Media, Prompts, Stands, resolve
+from codi.request import (
+    DEFAULT_BESIDE,
+    DEFAULT_GUIDANCE,
+    DEFAULT_RENEWAL,
+    DEFAULT_STEPS,
+    Call,
+    Media,
+    Prompts,
+    Stands,
+    resolve,
+)
 from codi.sampling import Held, Track, denoise
 from codi.types import ClipSpec, InputError, Part, Tokens
 
@@ -74,6 +84,7 @@ class CoDiPipeline(DiffusionPipeline):
     _optional_components = list(component_names(registry()))  # noqa: RUF012 (diffusers reads it off the class)
     default_steps: ClassVar[int] = DEFAULT_STEPS
     default_renewal: ClassVar[Mapping[str, float]] = DEFAULT_RENEWAL
+    default_beside: ClassVar[Mapping[str, float]] = DEFAULT_BESIDE
     givens_prompt: ClassVar[bool] = True
     """Whether what is given prompts too, where its modality is no input: bridges alone carry little of what it is."""
 
@@ -222,7 +233,8 @@ class CoDiPipeline(DiffusionPipeline):
             seed: of the noise; sample k of a call is what seed + k gives alone. 0 where neither it nor `generator`
                 is named.
             num_inference_steps: of all outputs, at least 1.
-            guidance_scale: w_prompt, of all outputs or by modality; 1 is no guidance.
+            guidance_scale: w_prompt, of all outputs or by modality; 1 is no guidance. Where it names none, 3, and 2
+                for a clip on which bridges act.
             bridge_scale: w_bridge; 0 generates the outputs independently.
             bridge_start, bridge_end: shares of the steps between which the bridges act, 0 to 1; fewer cost less.
             guidance_end: share of the steps after which the prompt is followed without guidance, which costs less.
@@ -266,6 +278,7 @@ class CoDiPipeline(DiffusionPipeline):
             scheduler=scheduler,
             default=self.guidance,
             default_renewal=self.default_renewal,
+            default_beside=self.default_beside,
         )
         tracks = self._tracks(call)
         # A scheduler may take more steps than were asked for.

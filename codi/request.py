@@ -15,6 +15,9 @@ from codi.types import At, ClipSpec, InputError, Part
 DEFAULT_STEPS = 20
 DEFAULT_GUIDANCE = Guidance(bridge=3.0)
 """What a call has where it names none; codi-mini's figures are measured at it."""
+DEFAULT_BESIDE: Mapping[str, float] = {"video": 2.0}
+"""By modality, `Guidance.prompt` of an output that reads partners: what they tell moves it too, and beside three times
+the prompt's own push a clip keeps its colour from them (docs/bridges.md)."""
 DEFAULT_RENEWAL: Mapping[str, float] = {"text": 0.7, "audio": 0.7}
 """By modality, the same of `Guidance.renewal`: those that are settled early (docs/bridges.md)."""
 
@@ -108,10 +111,12 @@ def resolve(  # noqa: PLR0913  the arguments of the call
     bridge_renewal: float | Mapping[str, float] | None = None,
     default: Guidance = DEFAULT_GUIDANCE,
     default_renewal: Mapping[str, float] = DEFAULT_RENEWAL,
+    default_beside: Mapping[str, float] = DEFAULT_BESIDE,
 ) -> Call:
     """Check a call and fill in its defaults; `default` holds the scales that nobody named.
 
-    `default_renewal` has, by modality, a level of new noise in the place of `default`'s.
+    `default_renewal` has, by modality, a level of new noise in the place of `default`'s; `default_beside` the scale of
+    the prompt where bridges act on the output.
 
     Raises:
         InputError: names what is wrong.
@@ -136,11 +141,10 @@ def resolve(  # noqa: PLR0913  the arguments of the call
         weights=_weights(weights or {}, {*prompts[0], *stands[0]}),
         guidance=_guidance(
             wanted,
-            guidance_scale,
-            bridge_scale,
+            {"guidance_scale": guidance_scale, "bridge_scale": bridge_scale, "bridge_renewal": bridge_renewal},
             _timed(default, *bridge_span, guidance_end, guidance_interval),
-            bridge_renewal,
             default_renewal,
+            default_beside if len({*wanted, *stands[0]}) > 1 else {},
         ),
         clip=clip,
         steps=_whole("num_inference_steps", DEFAULT_STEPS if steps is None else steps, 1),
@@ -248,22 +252,25 @@ def _timed(
 
 def _guidance(
     outputs: Sequence[str],
-    prompt: float | Mapping[str, float] | None,
-    bridge: float | Mapping[str, float] | None,
+    asked: Mapping[str, float | Mapping[str, float] | None],
     default: Guidance,
-    renewal: float | Mapping[str, float] | None,
-    default_renewal: Mapping[str, float],
+    renewal: Mapping[str, float],
+    beside: Mapping[str, float],
 ) -> dict[str, Guidance]:
-    _check_scales({"guidance_scale": prompt, "bridge_scale": bridge, "bridge_renewal": renewal})
-    return {
-        output: dataclasses.replace(
+    """By output, what is asked for, and where nothing is: `default`, and by modality `renewal` and `beside`."""
+    _check_scales(asked)
+    made = {}
+    for output in outputs:
+        bridge = _scale("bridge_scale", asked["bridge_scale"], output, default.bridge)
+        acts = bridge > 0 and default.start < default.end
+        prompt = beside.get(output, default.prompt) if acts else default.prompt
+        made[output] = dataclasses.replace(
             default,
-            prompt=_scale("guidance_scale", prompt, output, default.prompt),
-            bridge=_scale("bridge_scale", bridge, output, default.bridge),
-            renewal=_level(renewal, output, default_renewal.get(output, default.renewal)),
+            prompt=_scale("guidance_scale", asked["guidance_scale"], output, prompt),
+            bridge=bridge,
+            renewal=_level(asked["bridge_renewal"], output, renewal.get(output, default.renewal)),
         )
-        for output in outputs
-    }
+    return made
 
 
 def _check_scales(scales: Mapping[str, float | Mapping[str, float] | None]) -> None:

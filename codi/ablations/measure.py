@@ -25,6 +25,7 @@ class ArmPipeline(CoDiPipeline):
 
     givens_prompt: ClassVar[bool] = False
     default_renewal: ClassVar[Mapping[str, float]] = {}
+    default_beside: ClassVar[Mapping[str, float]] = {}
     own_guidance: Guidance = Guidance()
 
     @property

@@ -87,7 +87,7 @@ class Page:
             parameters = {
                 "seed": arguments.whole("seed", int(numbers["seed"] or 0), 0, 2**63 - 1),
                 "num_inference_steps": arguments.whole("steps", int(numbers["steps"] or 0), 1, 200),
-                "guidance_scale": arguments.number("guidance", numbers["guidance"]),
+                "guidance_scale": _set("guidance", numbers["guidance"], DEFAULT_GUIDANCE.prompt),
                 "bridge_scale": arguments.number("bridge", numbers["bridge"]),
             }
             # gradio has copied the files of an update when it asks for the next: they go with the folder.
@@ -254,8 +254,15 @@ def load_recipe(path: str | None) -> tuple[Any, ...]:
     return (f"<p role='status'>recipe loaded{html.escape(told)}</p>", *fields)
 
 
+def _set(name: str, value: float, default: float) -> float | None:
+    """Where a slider stands; None where it stands as it was: then each output has its own default."""
+    number = arguments.number(name, value)
+    return None if number == default else number
+
+
 def _one(scale: Any) -> Any:
-    return next(iter(scale.values())) if isinstance(scale, dict) and scale else scale or 0
+    """A slider's place for scales by modality: the largest, which is the default's where all are defaults."""
+    return max(scale.values()) if isinstance(scale, dict) and scale else scale or 0
 
 
 def build(page: Page) -> gr.Blocks:

@@ -138,4 +138,6 @@ def load_engine(model: str, options: Mapping[str, Any]) -> Engine:
     except OSError as error:
         raise InputError("model", str(error), "give a bundle's folder, or 'oracle'") from error
     pipeline.set_progress_bar_config(disable=True)
-    return PipelineEngine(pipeline, options, " ".join([bundle_hash(find_bundle(model)), *map(str, options.items())]))
+    weights = bundle_hash(find_bundle(model))
+    defaults = (pipeline.default_steps, pipeline.guidance, pipeline.default_renewal, pipeline.default_beside)
+    return PipelineEngine(pipeline, options, " ".join([weights, *map(str, [*options.items(), *defaults])]))

@@ -75,6 +75,22 @@ def test_new_noise_is_of_all_outputs_or_by_modality():
     assert [scale.renewal for scale in own.guidance.values()] == [0.3, 0.2]
 
 
+def test_a_clip_is_guided_less_where_bridges_act_on_it():
+    pair = {"outputs": ["video", "audio"]}
+
+    def scales(**asked):
+        return [scale.prompt for scale in call(**{**pair, **asked}).guidance.values()]
+
+    assert scales() == [2.0, 3.0]
+    assert scales(outputs=["video"]) == [3.0]
+    assert scales(outputs=["video"], given={"audio": 1}) == [2.0]
+    assert scales(bridge_scale=0.0) == scales(bridge_span=(0.5, 0.5)) == [3.0, 3.0]
+    assert scales(guidance_scale=3.0) == scales(guidance_scale={"video": 3.0}) == [3.0, 3.0]
+    assert scales(guidance_scale={"audio": 4.0}) == [2.0, 4.0]
+    assert scales(default_beside={}) == [3.0, 3.0]
+    assert call(**pair).parameters["guidance_scale"] == {"video": 2.0, "audio": 3.0}
+
+
 def test_a_bundle_from_before_a_part_was_added_is_refused(bundle, tmp_path):
     old = tmp_path / "old"
     shutil.copytree(bundle, old)

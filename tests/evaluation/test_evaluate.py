@@ -10,12 +10,13 @@ import pytest
 
 from codi.evaluation.cells import Cell, Sample, load_samples, run_cell, sample_cell
 from codi.evaluation.conflict import draw_conflicts
-from codi.evaluation.engines import Oracle, PipelineEngine
+from codi.evaluation.engines import Oracle, PipelineEngine, load_engine
 from codi.evaluation.evaluate import Plan, evaluate, summarise
 from codi.evaluation.prompts import draw_prompts
 from codi.evaluation.report import Summary, render_report
 from codi.evaluation.scores import compare, score
 from codi.evaluation.suites import SUITES
+from codi.pipeline import CoDiPipeline
 from codi.types import ClipSpec, InputError
 from codi.worlds.sounding_shapes import HELD_OUT, read_caption
 from codi.worlds.sounding_shapes.readers import Reading
@@ -218,3 +219,10 @@ def test_a_pipeline_embeds_in_the_shared_space(pipe):
     np.testing.assert_allclose(
         (vectors**2).sum(1), vectors.shape[1] / pipe.engine("text").prompt(["a"]).shape[-1], rtol=1e-4
     )
+
+
+def test_samples_of_other_defaults_do_not_pass_for_those_of_these(bundle, monkeypatch):
+    own = load_engine(str(bundle), {}).identity
+    monkeypatch.setattr(CoDiPipeline, "default_beside", {})
+    other = load_engine(str(bundle), {})
+    assert other.identity != own and other.settings.startswith(f"bundle {own[:12]}")

@@ -58,6 +58,7 @@ class CoDiV1Pipeline(CoDiPipeline):
     _optional_components = list(component_names(modalities()))  # noqa: RUF012 (diffusers reads it off the class)
     default_steps: ClassVar[int] = 50
     default_renewal: ClassVar[Mapping[str, float]] = {}
+    default_beside: ClassVar[Mapping[str, float]] = {}
     givens_prompt: ClassVar[bool] = False
 
     def __init__(self, /, **components: Any) -> None:
