@@ -16,8 +16,8 @@ DEFAULT_STEPS = 20
 DEFAULT_GUIDANCE = Guidance(bridge=3.0)
 """What a call has where it names none; codi-mini's figures are measured at it."""
 DEFAULT_BESIDE: Mapping[str, float] = {"video": 2.0}
-"""By modality, `Guidance.prompt` of an output that reads partners: what they tell moves it too, and beside three times
-the prompt's own push a clip keeps its colour from them (docs/bridges.md)."""
+"""By modality, `Guidance.prompt` of an output made together with others: what they tell moves it too, and beside three
+times the prompt's own push a clip keeps its colour from them (docs/bridges.md)."""
 DEFAULT_RENEWAL: Mapping[str, float] = {"text": 0.7, "audio": 0.7}
 """By modality, the same of `Guidance.renewal`: those that are settled early (docs/bridges.md)."""
 
@@ -116,7 +116,7 @@ def resolve(  # noqa: PLR0913  the arguments of the call
     """Check a call and fill in its defaults; `default` holds the scales that nobody named.
 
     `default_renewal` has, by modality, a level of new noise in the place of `default`'s; `default_beside` the scale of
-    the prompt where bridges act on the output.
+    the prompt where several outputs are made and bridges act on them.
 
     Raises:
         InputError: names what is wrong.
@@ -144,7 +144,7 @@ def resolve(  # noqa: PLR0913  the arguments of the call
             {"guidance_scale": guidance_scale, "bridge_scale": bridge_scale, "bridge_renewal": bridge_renewal},
             _timed(default, *bridge_span, guidance_end, guidance_interval),
             default_renewal,
-            default_beside if len({*wanted, *stands[0]}) > 1 else {},
+            default_beside if len(wanted) > 1 else {},
         ),
         clip=clip,
         steps=_whole("num_inference_steps", DEFAULT_STEPS if steps is None else steps, 1),

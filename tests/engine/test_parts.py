@@ -75,7 +75,7 @@ def test_new_noise_is_of_all_outputs_or_by_modality():
     assert [scale.renewal for scale in own.guidance.values()] == [0.3, 0.2]
 
 
-def test_a_clip_is_guided_less_where_bridges_act_on_it():
+def test_a_clip_is_guided_less_where_it_is_made_together_with_others():
     pair = {"outputs": ["video", "audio"]}
 
     def scales(**asked):
@@ -83,7 +83,7 @@ def test_a_clip_is_guided_less_where_bridges_act_on_it():
 
     assert scales() == [2.0, 3.0]
     assert scales(outputs=["video"]) == [3.0]
-    assert scales(outputs=["video"], given={"audio": 1}) == [2.0]
+    assert scales(outputs=["video"], given={"audio": 1}) == [3.0]
     assert scales(bridge_scale=0.0) == scales(bridge_span=(0.5, 0.5)) == [3.0, 3.0]
     assert scales(guidance_scale=3.0) == scales(guidance_scale={"video": 3.0}) == [3.0, 3.0]
     assert scales(guidance_scale={"audio": 4.0}) == [2.0, 4.0]
