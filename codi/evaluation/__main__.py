@@ -7,6 +7,8 @@ import logging
 import sys
 from pathlib import Path
 
+from codi.evaluation.evaluate import SPECIAL, Plan, evaluate
+from codi.evaluation.suites import SUITES
 from codi.types import InputError
 
 
@@ -15,7 +17,6 @@ def main() -> int:
     args = _parser().parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     from codi.evaluation.engines import load_engine
-    from codi.evaluation.evaluate import Plan, evaluate
 
     options = {"num_inference_steps": args.steps} if args.steps else {}
     plan = Plan(args.suite, args.count, args.seed, args.part, args.parts, args.only, args.ceiling)
@@ -30,9 +31,7 @@ def main() -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m codi.evaluation", description=__doc__)
     parser.add_argument("--model", default="codi-mini", help="a bundle's name or folder, or 'oracle'")
-    parser.add_argument(
-        "--suite", required=True, help="solo, complementary, held-out, mesh, matrix, conflict or retrieval"
-    )
+    parser.add_argument("--suite", required=True, help=", ".join([*SUITES, *SPECIAL]))
     parser.add_argument("--out", type=Path, required=True, help="folder for samples, figures and the report")
     parser.add_argument("--count", type=int, help="samples for each cell")
     parser.add_argument("--steps", type=int, help="sampling steps; the pipeline's own number where left out")
