@@ -233,8 +233,8 @@ class CoDiPipeline(DiffusionPipeline):
             seed: of the noise; sample k of a call is what seed + k gives alone. 0 where neither it nor `generator`
                 is named.
             num_inference_steps: of all outputs, at least 1.
-            guidance_scale: w_prompt, of all outputs or by modality; 1 is no guidance. Where it names none, 3, and 2
-                for a clip that is made together with others.
+            guidance_scale: w_prompt, of all outputs or by modality; 1 is no guidance. Where it names none, codi-mini
+                has 3, and 2 for a clip that bridges join to other outputs.
             bridge_scale: w_bridge; 0 generates the outputs independently.
             bridge_start, bridge_end: shares of the steps between which the bridges act, 0 to 1; fewer cost less.
             guidance_end: share of the steps after which the prompt is followed without guidance, which costs less.

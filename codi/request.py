@@ -14,7 +14,7 @@ from codi.types import At, ClipSpec, InputError, Part
 
 DEFAULT_STEPS = 20
 DEFAULT_GUIDANCE = Guidance(bridge=3.0)
-"""What a call has where it names none; codi-mini's figures are measured at it."""
+"""What a call has where it names none, but for the two below; codi-mini's figures are measured at them."""
 DEFAULT_BESIDE: Mapping[str, float] = {"video": 2.0}
 """By modality, `Guidance.prompt` of an output made together with others: what they tell moves it too, and beside three
 times the prompt's own push a clip keeps its colour from them (docs/bridges.md)."""

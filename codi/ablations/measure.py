@@ -73,4 +73,5 @@ class Setting:
 def measure(pipe: CoDiPipeline, setting: Setting, folder: Path) -> dict[str, Any]:
     """Figures of an arm; samples that were made before are read."""
     engine = PipelineEngine(pipe, {"num_inference_steps": STEPS})
-    return score(run_cell(engine, setting.cell(), setting.count, 1, folder))
+    cell = setting.cell()
+    return score(run_cell(engine, cell, setting.count, 1, folder), clip=cell.clip)

@@ -1,7 +1,8 @@
 """Experts of the comparison's own, trained from nothing, and one network of both modalities: a unified model.
 
-All are the same transformer over tokens, of one stream or of two: what differs is what is trained together. Whichever
-decides what happens in a clip, codi-mini's image denoiser draws its frames.
+All are one kind of transformer over tokens, of one stream or of two; the unified model is wider and deeper, with as
+many parameters as the experts and their bridges. Whichever decides what happens in a clip, codi-mini's image denoiser
+draws its frames. A change of the constants here needs fresh stages: move them in the runs folder away.
 """
 
 from __future__ import annotations
@@ -263,13 +264,14 @@ def stage(name: str) -> str:
 
 
 def expert(name: str) -> View:
-    """A modality's expert, frozen; trained if it has not been."""
-    torch.manual_seed(0)
-    view = View(StreamTransformer((name,), **EXPERT), name)
+    """A modality's expert, frozen; trained if it has not been. It draws nothing from the caller's random state."""
     path = runs_folder() / stage(name) / "final.safetensors"
-    if not path.exists():
-        _train(view, name)
-        save_file(view.state_dict(), path)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        view = View(StreamTransformer((name,), **EXPERT), name)
+        if not path.exists():
+            _train(view, name)
+            save_file(view.state_dict(), path)
     view.load_state_dict(load_file(path))
     return view.eval().requires_grad_(False)
 

@@ -82,7 +82,7 @@ def trained(arm: Arm, name: str, seed: int, bases: Mapping[str, Any], scenes: Ca
     made, folder = build(arm, bases), runs_folder() / "ablations" / f"{name}_{seed}"
     if not arm.steps:
         return dict(made.modules.state_dict())
-    _check(folder, json.dumps({key: getattr(arm, key) for key in TRAINED}, sort_keys=True))
+    _check(folder, _trained_as(arm))
     path = folder / "final.safetensors"
     if not path.exists():
         rates = dict.fromkeys(EXPERTS, arm.whole)
@@ -93,12 +93,18 @@ def trained(arm: Arm, name: str, seed: int, bases: Mapping[str, Any], scenes: Ca
     return dict(load_file(path))
 
 
-def _check(folder: Path, asked: str) -> None:
+def _check(folder: Path, asked: Mapping[str, Any]) -> None:
     stamp = folder / "asked.json"
-    if stamp.exists() and stamp.read_text() != asked:
-        raise InputError(str(folder), f"was trained with {stamp.read_text()}", "move it and its samples away")
+    before = json.loads(stamp.read_text()) if stamp.exists() else {}
+    # What has been named since stood at its default then.
+    if before and {**_trained_as(Arm("")), **before} != asked:
+        raise InputError(str(folder), f"was trained with {before}", "move it and its samples away")
     folder.mkdir(parents=True, exist_ok=True)
-    stamp.write_text(asked)
+    stamp.write_text(json.dumps(asked, sort_keys=True))
+
+
+def _trained_as(arm: Arm) -> dict[str, Any]:
+    return {key: getattr(arm, key) for key in TRAINED}
 
 
 def draw_pair(rng: np.random.Generator, batch: int, arm: Arm) -> dict[str, torch.Tensor]:

@@ -38,7 +38,7 @@ def generate(  # noqa: PLR0913  the options of the command
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
     steps: Annotated[int | None, typer.Option(help="Denoising steps.")] = None,
     guidance: Annotated[
-        float | None, typer.Option(help="How strongly the inputs steer; 3, or 2 for a clip made with others.")
+        float | None, typer.Option(help="How strongly the inputs steer (codi-mini: 3; a clip made with others: 2).")
     ] = None,
     bridge: Annotated[float | None, typer.Option(help="How strongly outputs steer each other; 0: not.")] = None,
     bridge_start: Annotated[float | None, typer.Option(help="Share of the steps after which they begin to.")] = None,

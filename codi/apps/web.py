@@ -7,7 +7,7 @@ import json
 import queue
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -27,6 +27,9 @@ LARGEST: Final = "64mb"
 """Of an upload."""
 LOOKS: Final = 4
 """Steps between two previews."""
+OWN: Final = "Where it stands at first, it is as the model has it."
+Scales = Mapping[str, Any] | None
+"""By slider, the scales of a recipe that was loaded."""
 TITLE: Final = "codi: any set of text, image, audio and video in, any set out"
 HELP: Final = """Give anything, mark what shall stand as it is, and choose what to make. What is made together meshes;
 what stands comes back unchanged."""
@@ -63,6 +66,7 @@ class Page:
         steps: float,
         guidance: float,
         bridge: float,
+        loaded: Scales,
         request: gr.Request,
     ) -> Iterator[tuple[Any, ...]]:
         """Yields what the page shows while it is made, and at the end: one update for each of SLOTS."""
@@ -71,7 +75,7 @@ class Page:
         numbers = {"seed": seed, "steps": steps, "guidance": guidance, "bridge": bridge}
         sources = (prompt, dropped, drawn, recorded, standing, outputs)
         try:
-            for update in self._made(sources, numbers, stop):
+            for update in self._made(sources, numbers, loaded, stop):
                 yield tuple(update.get(name, gr.skip()) for name in SLOTS)
         finally:
             # The browser may have gone: then nobody waits for the rest.
@@ -79,7 +83,7 @@ class Page:
             self.stops.pop(str(request.session_hash), None)
 
     def _made(
-        self, sources: tuple[Any, ...], numbers: dict[str, float], stop: threading.Event
+        self, sources: tuple[Any, ...], numbers: dict[str, float], loaded: Scales, stop: threading.Event
     ) -> Iterator[dict[str, Any]]:
         """Updates by slot; a slot that is not named stays as it is."""
         yield _shown(_status("is getting ready", sources[-1], 0, int(numbers["steps"] or 1)))
@@ -87,8 +91,8 @@ class Page:
             parameters = {
                 "seed": arguments.whole("seed", int(numbers["seed"] or 0), 0, 2**63 - 1),
                 "num_inference_steps": arguments.whole("steps", int(numbers["steps"] or 0), 1, 200),
-                "guidance_scale": _set("guidance", numbers["guidance"], DEFAULT_GUIDANCE.prompt),
-                "bridge_scale": arguments.number("bridge", numbers["bridge"]),
+                "guidance_scale": _asked("guidance", numbers, loaded, DEFAULT_GUIDANCE.prompt),
+                "bridge_scale": _asked("bridge", numbers, loaded, DEFAULT_GUIDANCE.bridge),
             }
             # gradio has copied the files of an update when it asks for the next: they go with the folder.
             with tempfile.TemporaryDirectory(dir=self.folder) as scratch:
@@ -238,15 +242,16 @@ def _refusal(message: str) -> str:
 
 def load_recipe(path: str | None) -> tuple[Any, ...]:
     """Fields from the recipe in a dropped file; files that went in have to be dropped again."""
-    nothing = tuple(gr.skip() for _ in range(6))
+    nothing = tuple(gr.skip() for _ in range(7))
     if path is None:
         return (gr.skip(), *nothing)
     try:
         kept = recipe.read(Path(path)) if Path(path).suffix != ".json" else json.loads(Path(path).read_text())
         numbers, sources = kept["parameters"], [*kept["inputs"], *kept.get("given", [])]
         prompt = next((one["value"] for one in kept["inputs"] if "value" in one), "")
-        scales = [_one(numbers.get(name)) for name in ("guidance_scale", "bridge_scale")]
-        fields = (prompt, list(kept["outputs"]), numbers["seed"], numbers["num_inference_steps"], *scales)
+        scales = {name: numbers.get(f"{name}_scale") for name in ("guidance", "bridge")}
+        settings = (numbers["seed"], numbers["num_inference_steps"], *map(_one, scales.values()), scales)
+        fields = (prompt, list(kept["outputs"]), *settings)
     except (InputError, OSError, ValueError, KeyError, TypeError, AttributeError):
         return (_refusal(f"{Path(path).name}: carries no recipe; give a file that codi made"), *nothing)
     lost = [Path(one["path"]).name for one in sources if "path" in one]
@@ -254,14 +259,19 @@ def load_recipe(path: str | None) -> tuple[Any, ...]:
     return (f"<p role='status'>recipe loaded{html.escape(told)}</p>", *fields)
 
 
-def _set(name: str, value: float, default: float) -> float | None:
-    """Where a slider stands; None where it stands as it was: then each output has its own default."""
-    number = arguments.number(name, value)
+def _asked(name: str, numbers: Mapping[str, float], loaded: Scales, default: float) -> Any:
+    """What a slider asks for: while it stands where a recipe put it, the recipe's scales; None where it was at first.
+
+    Each output then has the model's own.
+    """
+    number = arguments.number(name, numbers[name])
+    if (loaded or {}).get(name) and number == _one((loaded or {})[name]):
+        return (loaded or {})[name]
     return None if number == default else number
 
 
 def _one(scale: Any) -> Any:
-    """A slider's place for scales by modality: the largest, which is the default's where all are defaults."""
+    """A slider's place for scales by modality: the largest."""
     return max(scale.values()) if isinstance(scale, dict) and scale else scale or 0
 
 
@@ -291,9 +301,11 @@ def build(page: Page) -> gr.Blocks:
                 with gr.Accordion("Settings", open=False):
                     seed = gr.Number(0, label="Seed", precision=0, elem_id="seed")
                     steps = gr.Slider(1, 100, value=DEFAULT_STEPS, step=1, label="Steps", elem_id="steps")
-                    guidance = gr.Slider(0, 10, DEFAULT_GUIDANCE.prompt, step=0.1, label="How strongly inputs steer")
+                    guidance = gr.Slider(
+                        0, 10, DEFAULT_GUIDANCE.prompt, step=0.1, label="How strongly inputs steer", info=OWN
+                    )
                     bridge = gr.Slider(
-                        0, 6, DEFAULT_GUIDANCE.bridge, step=0.1, label="How strongly outputs steer each other"
+                        0, 6, DEFAULT_GUIDANCE.bridge, step=0.1, label="How strongly outputs steer each other", info=OWN
                     )
                     kept = gr.File(label="Load the recipe of a file", type="filepath", elem_id="recipe", height=100)
                 with gr.Row():
@@ -309,10 +321,11 @@ def build(page: Page) -> gr.Blocks:
                     "video": gr.Video(label="Video", visible=False, autoplay=True, loop=True, elem_id="video"),
                     "files": gr.File(label="Files, the recipe inside", visible=False, elem_id="files"),
                 }
-        fields = [prompt, dropped, drawn, recorded, stand, outputs, seed, steps, guidance, bridge]
+        loaded = gr.State(None)
+        fields = [prompt, dropped, drawn, recorded, stand, outputs, seed, steps, guidance, bridge, loaded]
         go.click(page.make, fields, list(slots.values()), concurrency_limit=None)
         halt.click(page.stop, None, None, queue=False)
-        told = [prompt, outputs, seed, steps, guidance, bridge]
+        told = [prompt, outputs, seed, steps, guidance, bridge, loaded]
         kept.upload(load_recipe, kept, [slots["status"], *told])
     return blocks
 

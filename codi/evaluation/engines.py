@@ -58,7 +58,9 @@ class PipelineEngine:
     @property
     def settings(self) -> str:
         """The bundle, and options of all calls; steps even where nobody named them."""
-        told = {"num_inference_steps": self.pipeline.default_steps, **self.options}
+        beside = [f" ({name} with others {scale:g})" for name, scale in self.pipeline.default_beside.items()]
+        guided = "".join([f"{self.pipeline.guidance.prompt:g}", *beside])
+        told = {"num_inference_steps": self.pipeline.default_steps, "guidance_scale": guided, **self.options}
         return ", ".join([f"bundle {self.identity[:12]}", *(f"{name} {value}" for name, value in told.items())])
 
     def __call__(

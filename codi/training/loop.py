@@ -100,7 +100,7 @@ def fit(
         name: folder under the runs folder.
         model: holds the weights; the loss closes over it.
         loss: (generator, batch size) -> named losses; "loss" is minimised.
-        validate: figures written to the log with every checkpoint.
+        validate: figures written to the log at the end.
 
     Returns:
         The stage's folder; `model` holds the averaged weights when the run is complete.

@@ -22,6 +22,7 @@ import torch
 from codi import conditioning, schedule
 from codi.guidance import Guidance
 from codi.modality import Engine
+from codi.request import DEFAULT_BESIDE
 from codi.sampling import Track, denoise
 from codi.training.critic import Critic
 from codi.training.joint import Latents
@@ -132,7 +133,8 @@ def rehearse(
         for name, latent in moved.items():
             passed[name].append(latent)
 
-    sampled = dict.fromkeys(tracks, replace(guidance, renewal=1.0))
+    scales = {name: DEFAULT_BESIDE.get(name, guidance.prompt) for name in tracks}
+    sampled = {name: replace(guidance, prompt=scale, renewal=1.0) for name, scale in scales.items()}
     ends = denoise(tracks, sampled, STEPS, on_step)
     read = {name: critics[name](end) for name, end in ends.items()}
     levels = {name: torch.stack([track.level(k)[0] for k in range(STEPS)]) for name, track in tracks.items()}

@@ -1,5 +1,7 @@
 """The arms of the comparison, untrained, on the debug bundle: what each lets across, and what it leaves alone."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -9,8 +11,8 @@ from codi.ablations.arms import build, load_arms
 from codi.ablations.components import PositionBridge, numbered
 from codi.ablations.measure import Setting, pipeline_of
 from codi.ablations.small import EXPERT, StreamTransformer, View
-from codi.ablations.training import draw_pair
-from codi.types import Tokens
+from codi.ablations.training import _check, _trained_as, draw_pair
+from codi.types import InputError, Tokens
 from tests.engine.test_joint import latents
 
 ARMS = load_arms()
@@ -84,6 +86,15 @@ def test_what_is_added_is_what_the_partner_shows_at_that_moment():
     moments = torch.tensor([0.0, 1.5, 2.0], dtype=torch.float64)
     read = bridge.read("site", torch.zeros(1, 3, 4), moments, bridge.prepare(Tokens(states, times)))[0, :, 0]
     assert torch.allclose(read[1], (read[0] + read[2]) / 2, atol=1e-4) and not torch.allclose(read[0], read[2])
+
+
+def test_an_arm_from_before_a_setting_was_named_is_the_same_arm(tmp_path):
+    asked = _trained_as(ARMS["ours"])
+    (tmp_path / "asked.json").write_text(json.dumps({k: v for k, v in asked.items() if k not in ("batch", "lr")}))
+    _check(tmp_path, asked)
+    assert json.loads((tmp_path / "asked.json").read_text()) == asked
+    with pytest.raises(InputError, match="was trained with"):
+        _check(tmp_path, {**asked, "steps": 7})
 
 
 def test_levels_are_drawn_as_an_arm_says():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from codi.ablations import small
 from codi.ablations.arms import build, load_arms
 from codi.ablations.components import GRIDS, Bare
 from codi.ablations.small import Beside, StreamTransformer, UnifiedDenoiser, UnifiedGuidance, View
@@ -98,6 +99,35 @@ def test_a_step_teaches_both_streams_but_one_that_is_clean(clean, pipe, monkeypa
     loss.backward()
     taught = [bool(layer.weight.grad is not None and layer.weight.grad.any()) for layer in _leaving(made)]
     assert sorted(taught) == ([False, True] if clean else [True, True])
+
+
+def test_a_share_of_steps_has_noise_for_a_partner(pipe, monkeypatch):
+    monkeypatch.setattr(latents, "Prompts", _Prompts)
+    monkeypatch.setattr("codi.ablations.training.ALONE", 1.0)
+    arm = load_arms()["unified"]
+    made, seen = build(arm, pipe.components), []
+    made.modules["unified"].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[1]))
+    loss = uniting(arm, made.modules, engines_of(pipe.components, made), _Scenes())
+    for seed in range(6):
+        loss(np.random.default_rng(seed), 2)
+    alone = [{name for name, level in levels.items() if (level == 1).all()} for levels in seen]
+    assert all(alone) and {"video", "audio"} <= set().union(*alone)
+
+
+def test_an_expert_is_trained_once_and_leaves_the_callers_draws_alone(monkeypatch, tmp_path):
+    monkeypatch.setenv("CODI_RUNS", str(tmp_path))
+    monkeypatch.setattr(small, "STEPS", {"audio": 2})
+    monkeypatch.setattr(small, "EXPERT", {"width": 32, "layers": 3, "heads": 2})
+    monkeypatch.setattr(latents, "Prompts", _Prompts)
+    monkeypatch.setattr(latents, "load", lambda name: np.zeros((8, *SHAPES[name]), np.float16))
+    monkeypatch.setattr(latents, "stored", lambda name: 8)
+    drawn = []
+    for _ in range(2):
+        torch.manual_seed(9)
+        drawn.append((small.expert("audio").state_dict(), torch.rand(3)))
+    (first, one), (again, two) = drawn
+    assert all(torch.equal(first[key], again[key]) for key in first) and torch.equal(one, two)
+    assert not any(parameter.requires_grad for parameter in small.expert("audio").parameters())
 
 
 def _leaving(made):

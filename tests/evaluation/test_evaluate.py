@@ -67,6 +67,9 @@ def test_half_a_frame_is_also_counted_in_the_clips_own():
     late = Sample(0, {"motion": "bounce"}, {"video": read(1 / 6, 7 / 6), "audio": read(0.24, 1.24)})
     six = score([late, late], clip=ClipSpec(fps=6.0))["synchrony"]["video-audio"]
     assert (six["mean"], six["half_frame"]) == (0.0, 1.0)
+    early = Sample(0, {"motion": "bounce"}, {"video": read(1 / 6, 3.5), "audio": read(0.0, 3.5 - 1 / 6)})
+    long = score([early, early], clip=ClipSpec(4.0, 6.0))["synchrony"]["video-audio"]
+    assert (long["mean"], long["shift_1"]) == (0.0, 1.0)  # a frame is a sixth of a second; nothing leaves 4 s
     eight = score([late, late])["synchrony"]["video-audio"]
     assert eight["half_frame"] == eight["mean"] == 0.0
     reports = [render_report("clock", Summary({"cell": score([late, late], clip=ClipSpec(fps=fps))})) for fps in (6, 8)]
@@ -183,7 +186,8 @@ def test_a_pipeline_is_called_with_one_mapping_for_each_sample():
 @pytest.mark.parametrize(("options", "steps"), [({}, 20), ({"num_inference_steps": 12}, 12)])
 def test_figures_tell_their_bundle_and_steps_even_where_nobody_named_them(pipe, options, steps):
     engine = PipelineEngine(pipe, {**options, "bridge_scale": 2.0}, "0123456789abcdef num_inference_steps")
-    assert engine.settings == f"bundle 0123456789ab, num_inference_steps {steps}, bridge_scale 2.0"
+    guided = "guidance_scale 3 (video with others 2)"
+    assert engine.settings == f"bundle 0123456789ab, num_inference_steps {steps}, {guided}, bridge_scale 2.0"
 
 
 def test_paired_differences_find_what_bridges_bring():

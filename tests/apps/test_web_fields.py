@@ -1,0 +1,24 @@
+"""What the fields of `codi web` ask for, without a browser."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+web = pytest.importorskip("codi.apps.web", reason="gradio is not installed", exc_type=ImportError)
+
+
+@pytest.mark.parametrize("scale", [{"video": 3.0, "audio": 3.0}, {"video": 2.0, "audio": 3.0}, 3.0])
+def test_a_recipes_scales_are_asked_for_while_the_sliders_stand_where_it_put_them(scale: Any, tmp_path: Path) -> None:
+    parameters = {"seed": 1, "num_inference_steps": 3, "guidance_scale": scale, "bridge_scale": {"video": 3.0}}
+    kept = {"inputs": [], "outputs": ["video", "audio"], "parameters": parameters}
+    (tmp_path / "recipe.json").write_text(json.dumps(kept))
+    *_, guidance, bridge, loaded = web.load_recipe(str(tmp_path / "recipe.json"))
+    numbers = {"guidance": guidance, "bridge": bridge}
+    assert web._asked("guidance", numbers, loaded, 3.0) == scale
+    assert web._asked("bridge", numbers, loaded, 3.0) == {"video": 3.0}
+    assert web._asked("guidance", {"guidance": 4.0}, loaded, 3.0) == 4.0
+    assert web._asked("guidance", {"guidance": 3.0}, None, 3.0) is None
