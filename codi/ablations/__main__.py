@@ -72,11 +72,9 @@ def _run(
         label = _label(name, setting)
         made = pipeline_of(arm, pipe, weights, options.get("join"))
         figures = measure(made, Setting(f"{label}.{seed}", args.count, options), args.out / "samples")
-        size = sum(
-            w.numel() for part in (weights, *(expert(name).state_dict() for name in arm.experts)) for w in part.values()
-        )
+        experts = [weight for modality in arm.experts for weight in expert(modality).parameters()]
         spent = sum(map(_spent, (f"ablations/{name}_{seed}", *map(stage, arm.experts))))
-        facts = {"parameters": size, "cpu_seconds": spent}
+        facts = {"parameters": sum(w.numel() for w in (*weights.values(), *experts)), "cpu_seconds": spent}
         path = args.out / "figures" / f"{label}.{seed}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(figures | facts, indent=1))
@@ -86,8 +84,8 @@ def _label(name: str, setting: str) -> str:
     return f"{name}+{setting.replace(' ', '-')}" if setting else name
 
 
-def _spent(stage: str) -> float:
-    log = runs_folder() / stage / "log.jsonl"
+def _spent(folder: str) -> float:
+    log = runs_folder() / folder / "log.jsonl"
     return float(json.loads(log.read_text().splitlines()[-1])["cpu_seconds"]) if log.exists() else 0.0
 
 

@@ -43,20 +43,20 @@ class Grid:
 
 GRIDS: Final[dict[str, Grid]] = {
     "video": Grid(
-        192,
-        4,
-        8.0,
-        lambda z: rearrange(z, "b c f (h p) (w q) -> b (f h w) (c p q)", h=2, w=2),
-        lambda t: rearrange(t, "b (f h w) (c p q) -> b c f (h p) (w q)", h=2, w=2, p=4, q=4),
-        lambda t: rearrange(t, "b (f h w) c -> b f h w c", h=2, w=2),
-        lambda z: z.transpose(1, 2),
+        channels=192,
+        slots=4,
+        rate=8.0,
+        fold=lambda z: rearrange(z, "b c f (h p) (w q) -> b (f h w) (c p q)", h=2, w=2),
+        unfold=lambda t: rearrange(t, "b (f h w) (c p q) -> b c f (h p) (w q)", h=2, w=2, p=4, q=4),
+        lie=lambda t: rearrange(t, "b (f h w) c -> b f h w c", h=2, w=2),
+        stored=lambda z: z.transpose(1, 2),
     ),
     "audio": Grid(
-        64,
-        1,
-        16.0,
-        lambda z: rearrange(z, "b c h w -> b w (c h)"),
-        lambda t: rearrange(t, "b w (c h) -> b c h w", h=4),
+        channels=64,
+        slots=1,
+        rate=16.0,
+        fold=lambda z: rearrange(z, "b c h w -> b w (c h)"),
+        unfold=lambda t: rearrange(t, "b w (c h) -> b c h w", h=4),
     ),
 }
 

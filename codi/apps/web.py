@@ -264,9 +264,9 @@ def _asked(name: str, numbers: Mapping[str, float], loaded: Scales, default: flo
 
     Each output then has the model's own.
     """
-    number = arguments.number(name, numbers[name])
-    if (loaded or {}).get(name) and number == _one((loaded or {})[name]):
-        return (loaded or {})[name]
+    number, kept = arguments.number(name, numbers[name]), (loaded or {}).get(name)
+    if kept and number == _one(kept):
+        return kept
     return None if number == default else number
 
 
