@@ -13,20 +13,10 @@ from diffusers import DiffusionPipeline
 
 from codi import conditioning, files, schedule
 from codi.bundles import find_bundle, pipeline_name
-from codi.guidance import Guidance
+from codi.defaults import CODI_MINI, Defaults
 from codi.manifest import check_bundle
 from codi.modality import Engine, Modality, registry
-from codi.request import (
-    DEFAULT_BESIDE,
-    DEFAULT_GUIDANCE,
-    DEFAULT_RENEWAL,
-    DEFAULT_STEPS,
-    Call,
-    Media,
-    Prompts,
-    Stands,
-    resolve,
-)
+from codi.request import Call, Media, Prompts, Stands, resolve
 from codi.sampling import Held, Track, denoise
 from codi.types import ClipSpec, InputError, Part, Tokens
 
@@ -78,13 +68,10 @@ class CoDiPipeline(DiffusionPipeline):
     """A bundle: per modality a prompt encoder, an autoencoder, a denoiser, its bridge and its scheduler.
 
     Components that a request does not need may be None. This class runs codi-mini's networks; another backbone is a
-    subclass with modalities, guidance and defaults of its own, which `from_pretrained` finds by the bundle's index.
+    subclass with modalities and defaults of its own, which `from_pretrained` finds by the bundle's index.
     """
 
     _optional_components = list(component_names(registry()))  # noqa: RUF012 (diffusers reads it off the class)
-    default_steps: ClassVar[int] = DEFAULT_STEPS
-    default_renewal: ClassVar[Mapping[str, float]] = DEFAULT_RENEWAL
-    default_beside: ClassVar[Mapping[str, float]] = DEFAULT_BESIDE
     givens_prompt: ClassVar[bool] = True
     """Whether what is given prompts too, where its modality is no input: bridges alone carry little of what it is."""
 
@@ -123,9 +110,9 @@ class CoDiPipeline(DiffusionPipeline):
         """Refuse a request for parts that a bundle does not have; codi-mini's may be missing, bridges for one."""
 
     @property
-    def guidance(self) -> Guidance:
-        """The scales where a call names none."""
-        return DEFAULT_GUIDANCE
+    def defaults(self) -> Defaults:
+        """Steps and scales where a call names none."""
+        return CODI_MINI
 
     def clip(self, outputs: Sequence[str], duration: float | None, fps: float | None, size: int | None) -> ClipSpec:
         """What is made, with defaults for what a call leaves out.
@@ -264,7 +251,7 @@ class CoDiPipeline(DiffusionPipeline):
             outputs=outputs,
             given=given,
             seed=seed if seed is not None or generator is None else generator.initial_seed(),
-            steps=self.default_steps if num_inference_steps is None else num_inference_steps,
+            steps=num_inference_steps,
             guidance_scale=guidance_scale,
             bridge_scale=bridge_scale,
             bridge_span=(bridge_start, bridge_end),
@@ -276,9 +263,7 @@ class CoDiPipeline(DiffusionPipeline):
             samples=num_outputs_per_prompt,
             clip=self.clip(outputs, duration, fps, size),
             scheduler=scheduler,
-            default=self.guidance,
-            default_renewal=self.default_renewal,
-            default_beside=self.default_beside,
+            defaults=self.defaults,
         )
         tracks = self._tracks(call)
         # A scheduler may take more steps than were asked for.

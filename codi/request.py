@@ -8,18 +8,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from codi.defaults import CODI_MINI, Defaults
 from codi.guidance import Guidance
 from codi.modality import registry
 from codi.types import At, ClipSpec, InputError, Part
-
-DEFAULT_STEPS = 20
-DEFAULT_GUIDANCE = Guidance(bridge=3.0)
-"""What a call has where it names none, but for the two below; codi-mini's figures are measured at them."""
-DEFAULT_BESIDE: Mapping[str, float] = {"video": 2.0}
-"""By modality, `Guidance.prompt` of an output made together with others: what they tell moves it too, and beside three
-times the prompt's own push a clip keeps its colour from them (docs/bridges.md)."""
-DEFAULT_RENEWAL: Mapping[str, float] = {"text": 0.7, "audio": 0.7}
-"""By modality, the same of `Guidance.renewal`: those that are settled early (docs/bridges.md)."""
 
 Media = Mapping[str, Any] | str | Sequence[Mapping[str, Any] | str] | None
 """What prompts: media by modality, or a text; a sequence of these is a batch of prompts."""
@@ -109,47 +101,34 @@ def resolve(  # noqa: PLR0913  the arguments of the call
     guidance_end: float = 1.0,
     guidance_interval: int | None = None,
     bridge_renewal: float | Mapping[str, float] | None = None,
-    default: Guidance = DEFAULT_GUIDANCE,
-    default_renewal: Mapping[str, float] = DEFAULT_RENEWAL,
-    default_beside: Mapping[str, float] = DEFAULT_BESIDE,
+    defaults: Defaults = CODI_MINI,
 ) -> Call:
-    """Check a call and fill in its defaults; `default` holds the scales that nobody named.
-
-    `default_renewal` has, by modality, a level of new noise in the place of `default`'s; `default_beside` the scale of
-    the prompt where several outputs are made and bridges act on them.
+    """Check a call and fill in its defaults.
 
     Raises:
         InputError: names what is wrong.
     """
     wanted = (outputs,) if isinstance(outputs, str) else tuple(outputs)
     copies = _whole("num_outputs_per_prompt", samples, 1)
-    batches = {"inputs": _batch(inputs), "given": _batch(given), "negative_prompt": _batch(negative)}
-    count = max(len(batch) for batch in batches.values())
-    spread = {name: _spread(name, batch, count, copies) for name, batch in batches.items()}
+    spread = _spread_all({"inputs": inputs, "given": given, "negative_prompt": negative}, copies)
     stands = tuple({name: _stands(media) for name, media in sample.items()} for sample in spread["given"])
-    prompts = tuple({name: _several(media) for name, media in sample.items()} for sample in spread["inputs"])
+    prompts, refused = (_prompts(spread[name]) for name in ("inputs", "negative_prompt"))
     _check_names(wanted, stands[0], prompts[0])
     _check_spans(stands, clip)
     _check_parts(stands)
+    timed = _timed(defaults.guidance, *bridge_span, guidance_end, guidance_interval)
+    asked = {"guidance_scale": guidance_scale, "bridge_scale": bridge_scale, "bridge_renewal": bridge_renewal}
     return Call(
         inputs=prompts,
         outputs=wanted,
         given=stands,
-        negative=tuple(
-            {name: _several(media) for name, media in sample.items()} for sample in spread["negative_prompt"]
-        ),
+        negative=refused,
         weights=_weights(weights or {}, {*prompts[0], *stands[0]}),
-        guidance=_guidance(
-            wanted,
-            {"guidance_scale": guidance_scale, "bridge_scale": bridge_scale, "bridge_renewal": bridge_renewal},
-            _timed(default, *bridge_span, guidance_end, guidance_interval),
-            default_renewal,
-            default_beside if len(wanted) > 1 else {},
-        ),
+        guidance=_guidance(wanted, asked, dataclasses.replace(defaults, guidance=timed)),
         clip=clip,
-        steps=_whole("num_inference_steps", DEFAULT_STEPS if steps is None else steps, 1),
+        steps=_whole("num_inference_steps", defaults.steps if steps is None else steps, 1),
         seed=_whole("seed", 0 if seed is None else seed, 0),
-        samples=count * copies,
+        samples=len(prompts),
         scheduler=scheduler,
     )
 
@@ -157,6 +136,17 @@ def resolve(  # noqa: PLR0913  the arguments of the call
 def _batch(media: Media) -> list[dict[str, Any]]:
     rows: list[Any] = list(media) if isinstance(media, list | tuple) else [media]
     return [{"text": row} if isinstance(row, str) else dict(row or {}) for row in rows]
+
+
+def _spread_all(media: Mapping[str, Media], copies: int) -> dict[str, list[dict[str, Any]]]:
+    """By argument, one row a sample."""
+    batches = {name: _batch(given) for name, given in media.items()}
+    count = max(len(batch) for batch in batches.values())
+    return {name: _spread(name, batch, count, copies) for name, batch in batches.items()}
+
+
+def _prompts(rows: Sequence[Mapping[str, Any]]) -> Prompts:
+    return tuple({name: _several(media) for name, media in row.items()} for row in rows)
 
 
 def _spread(name: str, batch: list[dict[str, Any]], count: int, copies: int) -> list[dict[str, Any]]:
@@ -251,24 +241,20 @@ def _timed(
 
 
 def _guidance(
-    outputs: Sequence[str],
-    asked: Mapping[str, float | Mapping[str, float] | None],
-    default: Guidance,
-    renewal: Mapping[str, float],
-    beside: Mapping[str, float],
+    outputs: Sequence[str], asked: Mapping[str, float | Mapping[str, float] | None], defaults: Defaults
 ) -> dict[str, Guidance]:
-    """By output, what is asked for, and where nothing is: `default`, and by modality `renewal` and `beside`."""
+    """By output, what is asked for, and the defaults where nothing is."""
     _check_scales(asked)
     made = {}
     for output in outputs:
-        bridge = _scale("bridge_scale", asked["bridge_scale"], output, default.bridge)
-        acts = bridge > 0 and default.start < default.end
-        prompt = beside.get(output, default.prompt) if acts else default.prompt
+        bridge = _scale("bridge_scale", asked["bridge_scale"], output, defaults.guidance.bridge)
+        acts = bridge > 0 and defaults.guidance.start < defaults.guidance.end
+        default = defaults.of(output, joined=acts and len(outputs) > 1)
         made[output] = dataclasses.replace(
             default,
-            prompt=_scale("guidance_scale", asked["guidance_scale"], output, prompt),
+            prompt=_scale("guidance_scale", asked["guidance_scale"], output, default.prompt),
             bridge=bridge,
-            renewal=_level(asked["bridge_renewal"], output, renewal.get(output, default.renewal)),
+            renewal=_level(asked["bridge_renewal"], output, default.renewal),
         )
     return made
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Final
 
 from codi.ablations.arms import Arm, build
 from codi.ablations.components import GRIDS
+from codi.defaults import Defaults
 from codi.evaluation.cells import Cell, run_cell
 from codi.evaluation.engines import PipelineEngine
 from codi.evaluation.scores import score
@@ -24,14 +25,12 @@ class ArmPipeline(CoDiPipeline):
     """A pipeline whose guidance is an arm's, and whose givens steer through what joins them alone."""
 
     givens_prompt: ClassVar[bool] = False
-    default_renewal: ClassVar[Mapping[str, float]] = {}
-    default_beside: ClassVar[Mapping[str, float]] = {}
-    own_guidance: Guidance = Guidance()
+    own: Defaults = Defaults(STEPS, Guidance())
 
     @property
-    def guidance(self) -> Guidance:
+    def defaults(self) -> Defaults:
         """See CoDiPipeline."""
-        return self.own_guidance
+        return self.own
 
 
 def pipeline_of(arm: Arm, pipe: CoDiPipeline, weights: Mapping[str, Any], join: str | None = None) -> ArmPipeline:
@@ -41,7 +40,7 @@ def pipeline_of(arm: Arm, pipe: CoDiPipeline, weights: Mapping[str, Any], join: 
     made.modules.eval().requires_grad_(False)
     parts = {name: part for name, part in made.modules.items() if name in pipe.components}
     changed = ArmPipeline(**{**pipe.components, **parts})
-    changed.own_guidance = arm.guidance()
+    changed.own = Defaults(STEPS, arm.guidance())
     changed.set_progress_bar_config(disable=True)
     made.wrap({name: changed.engine(name) for name in GRIDS})
     return changed
@@ -72,6 +71,6 @@ class Setting:
 
 def measure(pipe: CoDiPipeline, setting: Setting, folder: Path) -> dict[str, Any]:
     """Figures of an arm; samples that were made before are read."""
-    engine = PipelineEngine(pipe, {"num_inference_steps": STEPS})
+    engine = PipelineEngine(pipe)
     cell = setting.cell()
     return score(run_cell(engine, cell, setting.count, 1, folder), clip=cell.clip)

@@ -102,7 +102,7 @@ class Studio:
                     index + 1, steps, lambda: {n: pipe.engine(n).decode(z[:1], clip)[0] for n, z in latents.items()}
                 )
 
-        steps = int(parameters.get("num_inference_steps") or pipeline.default_steps)
+        steps = int(parameters.get("num_inference_steps") or pipeline.defaults.steps)
         with plain_warnings():
             return pipeline(
                 inputs=by_modality(request.inputs),

@@ -20,13 +20,14 @@ from codi import files
 from codi.apps import arguments, recipe
 from codi.apps.request import Request
 from codi.apps.studio import OnStep, Preview, StoppedError, Studio
-from codi.request import DEFAULT_GUIDANCE, DEFAULT_STEPS
+from codi.defaults import CODI_MINI
 from codi.types import InputError
 
 LARGEST: Final = "64mb"
 """Of an upload."""
 LOOKS: Final = 4
 """Steps between two previews."""
+GUIDANCE: Final = CODI_MINI.guidance
 OWN: Final = "Where it stands at first, it is as the model has it."
 Scales = Mapping[str, Any] | None
 """By slider, the scales of a recipe that was loaded."""
@@ -91,8 +92,8 @@ class Page:
             parameters = {
                 "seed": arguments.whole("seed", int(numbers["seed"] or 0), 0, 2**63 - 1),
                 "num_inference_steps": arguments.whole("steps", int(numbers["steps"] or 0), 1, 200),
-                "guidance_scale": _asked("guidance", numbers, loaded, DEFAULT_GUIDANCE.prompt),
-                "bridge_scale": _asked("bridge", numbers, loaded, DEFAULT_GUIDANCE.bridge),
+                "guidance_scale": _asked("guidance", numbers, loaded, GUIDANCE.prompt),
+                "bridge_scale": _asked("bridge", numbers, loaded, GUIDANCE.bridge),
             }
             # gradio has copied the files of an update when it asks for the next: they go with the folder.
             with tempfile.TemporaryDirectory(dir=self.folder) as scratch:
@@ -300,12 +301,15 @@ def build(page: Page) -> gr.Blocks:
                 outputs = gr.CheckboxGroup(names, value=["video", "audio"], label="Make", elem_id="outputs")
                 with gr.Accordion("Settings", open=False):
                     seed = gr.Number(0, label="Seed", precision=0, elem_id="seed")
-                    steps = gr.Slider(1, 100, value=DEFAULT_STEPS, step=1, label="Steps", elem_id="steps")
-                    guidance = gr.Slider(
-                        0, 10, DEFAULT_GUIDANCE.prompt, step=0.1, label="How strongly inputs steer", info=OWN
-                    )
+                    steps = gr.Slider(1, 100, value=CODI_MINI.steps, step=1, label="Steps", elem_id="steps")
+                    guidance = gr.Slider(0, 10, GUIDANCE.prompt, step=0.1, label="How strongly inputs steer", info=OWN)
                     bridge = gr.Slider(
-                        0, 6, DEFAULT_GUIDANCE.bridge, step=0.1, label="How strongly outputs steer each other", info=OWN
+                        0,
+                        6,
+                        GUIDANCE.bridge,
+                        step=0.1,
+                        label="How strongly outputs steer each other",
+                        info=OWN,
                     )
                     kept = gr.File(label="Load the recipe of a file", type="filepath", elem_id="recipe", height=100)
                 with gr.Row():

@@ -58,9 +58,10 @@ class PipelineEngine:
     @property
     def settings(self) -> str:
         """The bundle, and options of all calls; steps even where nobody named them."""
-        beside = [f" ({name} with others {scale:g})" for name, scale in self.pipeline.default_beside.items()]
-        guided = "".join([f"{self.pipeline.guidance.prompt:g}", *beside])
-        told = {"num_inference_steps": self.pipeline.default_steps, "guidance_scale": guided, **self.options}
+        defaults = self.pipeline.defaults
+        beside = [f" ({name} with others {scale:g})" for name, scale in defaults.beside.items()]
+        guided = "".join([f"{defaults.guidance.prompt:g}", *beside])
+        told = {"num_inference_steps": defaults.steps, "guidance_scale": guided, **self.options}
         return ", ".join([f"bundle {self.identity[:12]}", *(f"{name} {value}" for name, value in told.items())])
 
     def __call__(
@@ -141,5 +142,6 @@ def load_engine(model: str, options: Mapping[str, Any]) -> Engine:
         raise InputError("model", str(error), "give a bundle's folder, or 'oracle'") from error
     pipeline.set_progress_bar_config(disable=True)
     weights = bundle_hash(find_bundle(model))
-    defaults = (pipeline.default_steps, pipeline.guidance, pipeline.default_renewal, pipeline.default_beside)
+    filled = pipeline.defaults
+    defaults = (filled.steps, filled.guidance, filled.renewal, filled.beside)
     return PipelineEngine(pipeline, options, " ".join([weights, *map(str, [*options.items(), *defaults])]))

@@ -21,10 +21,10 @@ from safetensors.torch import load_file
 from torch import nn
 
 from codi.backbones.codi_mini import SHIFTS, coupling, schedulers
+from codi.defaults import CODI_MINI
 from codi.modalities.text.denoiser import TextTransformer
 from codi.modality import Engine, registry
 from codi.networks.clip_transformer import ClipTransformer
-from codi.request import DEFAULT_GUIDANCE
 from codi.training import latents
 from codi.training.critic import CRITICS, EVENTFUL, ClipAndFrames, Critic, load_critic, mean_error
 from codi.training.joint import Latents, joint_pass, predicted
@@ -187,7 +187,7 @@ class Objective:
         engines, batch = self._drawn(rng), int(self.settings.fit.batch)
         prompt, named = self.prompts.draw(self.clips.facts[rng.choice(self.clips.clips, batch)], rng)
         samplers = {name: self.schedulers[f"{name}_scheduler"] for name in engines}
-        return rehearse(engines, samplers, prompt, named, self.critics, DEFAULT_GUIDANCE, int(rng.integers(2**31)))
+        return rehearse(engines, samplers, prompt, named, self.critics, CODI_MINI, int(rng.integers(2**31)))
 
     def _drawn(self, rng: np.random.Generator) -> dict[str, Engine]:
         return {name: self.engines[name] for name in self.sets[rng.choice(len(self.sets), p=self.odds)]}

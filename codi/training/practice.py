@@ -20,9 +20,8 @@ import numpy as np
 import torch
 
 from codi import conditioning, schedule
-from codi.guidance import Guidance
+from codi.defaults import Defaults
 from codi.modality import Engine
-from codi.request import DEFAULT_BESIDE
 from codi.sampling import Track, denoise
 from codi.training.critic import Critic
 from codi.training.joint import Latents
@@ -108,7 +107,7 @@ def rehearse(
     prompt: Tokens,
     named: torch.Tensor,
     critics: Mapping[str, Critic],
-    guidance: Guidance,
+    defaults: Defaults,
     seed: int,
 ) -> Run:
     """Run the joint loop as the pipeline does, without new noise, and keep what it passes.
@@ -119,6 +118,7 @@ def rehearse(
         prompt: of each sample.
         named: [batch, factors] facts that the prompts name, else -1.
         critics: by modality, of all outputs.
+        defaults: the scales.
         seed: of the noise.
     """
     clip, batch, tracks = ClipSpec(), len(named), {}
@@ -133,8 +133,7 @@ def rehearse(
         for name, latent in moved.items():
             passed[name].append(latent)
 
-    scales = {name: DEFAULT_BESIDE.get(name, guidance.prompt) for name in tracks}
-    sampled = {name: replace(guidance, prompt=scale, renewal=1.0) for name, scale in scales.items()}
+    sampled = {name: replace(defaults.of(name, joined=True), renewal=1.0) for name in tracks}
     ends = denoise(tracks, sampled, STEPS, on_step)
     read = {name: critics[name](end) for name, end in ends.items()}
     levels = {name: torch.stack([track.level(k)[0] for k in range(STEPS)]) for name, track in tracks.items()}

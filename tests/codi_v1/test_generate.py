@@ -91,7 +91,7 @@ def test_what_is_made_where_nothing_is_said(pipes):
     assert pipe.clip(["audio", "video"], None, None, None).duration == 2.0
     assert pipe.clip(["image"], None, None, None).size == 256
     assert pipe.engine("audio").latent_shape(pipe.clip(["audio"], None, None, None)) == (8, 256, 16)
-    assert pipe.guidance.prompt == 7.5 and pipe.default_steps == 50
+    assert pipe.defaults.guidance.prompt == 7.5 and pipe.defaults.steps == 50
 
 
 def test_the_loop_takes_the_release_s_grid(pipes):

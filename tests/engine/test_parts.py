@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from codi import CoDiPipeline
+from codi.defaults import CODI_MINI, Defaults
 from codi.guidance import Guidance
 from codi.manifest import write_manifest
 from codi.networks.patch_autoencoder import PatchAutoencoder
@@ -71,7 +73,7 @@ def test_new_noise_is_of_all_outputs_or_by_modality():
         levels[str(asked)] = [made.guidance[name].renewal for name in pair["outputs"]]
         assert made.parameters["bridge_renewal"] == dict(zip(pair["outputs"], levels[str(asked)], strict=True))
     assert levels == {"None": [1.0, 0.7], "0.5": [0.5, 0.5], "{'image': 0.9}": [0.9, 0.7]}
-    own = call(**pair, default=Guidance(renewal=0.3), default_renewal={"audio": 0.2})
+    own = call(**pair, defaults=Defaults(20, Guidance(renewal=0.3), renewal={"audio": 0.2}))
     assert [scale.renewal for scale in own.guidance.values()] == [0.3, 0.2]
 
 
@@ -87,7 +89,7 @@ def test_a_clip_is_guided_less_where_it_is_made_together_with_others():
     assert scales(bridge_scale=0.0) == scales(bridge_span=(0.5, 0.5)) == [3.0, 3.0]
     assert scales(guidance_scale=3.0) == scales(guidance_scale={"video": 3.0}) == [3.0, 3.0]
     assert scales(guidance_scale={"audio": 4.0}) == [2.0, 4.0]
-    assert scales(default_beside={}) == [3.0, 3.0]
+    assert scales(defaults=replace(CODI_MINI, beside={})) == [3.0, 3.0]
     assert call(**pair).parameters["guidance_scale"] == {"video": 2.0, "audio": 3.0}
 
 

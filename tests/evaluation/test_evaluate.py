@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from codi.defaults import CODI_MINI
 from codi.evaluation.cells import Cell, Sample, load_samples, run_cell, sample_cell
 from codi.evaluation.conflict import draw_conflicts
 from codi.evaluation.engines import Oracle, PipelineEngine, load_engine
@@ -227,6 +228,6 @@ def test_a_pipeline_embeds_in_the_shared_space(pipe):
 
 def test_samples_of_other_defaults_do_not_pass_for_those_of_these(bundle, monkeypatch):
     own = load_engine(str(bundle), {}).identity
-    monkeypatch.setattr(CoDiPipeline, "default_beside", {})
+    monkeypatch.setattr(CoDiPipeline, "defaults", replace(CODI_MINI, beside={}))
     other = load_engine(str(bundle), {})
     assert other.identity != own and other.settings.startswith(f"bundle {own[:12]}")

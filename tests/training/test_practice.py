@@ -26,7 +26,7 @@ def run_and_call(bundle):
     torch.manual_seed(0)
     critics: dict[str, Critic] = {name: CRITICS[name]() for name in PAIR}
     nothing, named = Tokens(torch.zeros(2, 8, 256)), torch.full((2, FACTORS), -1)
-    run = rehearse(engines, samplers, nothing, named, critics, pipe.guidance, seed=7)
+    run = rehearse(engines, samplers, nothing, named, critics, pipe.defaults, seed=7)
     after = []
     keep = lambda pipe, index, latents: after.append(dict(latents))  # noqa: E731
     options = {"bridge_renewal": 1.0, "num_inference_steps": STEPS, "num_outputs_per_prompt": 2}

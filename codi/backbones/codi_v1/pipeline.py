@@ -13,6 +13,7 @@ import torch
 from codi.backbones.codi_v1.modalities import modalities
 from codi.backbones.codi_v1.modes import OFFICIAL
 from codi.backbones.codi_v1.release import BRINGS, TOKENIZERS
+from codi.defaults import Defaults
 from codi.guidance import Guidance, Term
 from codi.modality import Modality
 from codi.pipeline import CoDiPipeline, component_names, component_signature
@@ -56,9 +57,6 @@ class CoDiV1Pipeline(CoDiPipeline):
     """A codi-v1 bundle. Its mode stands in the configuration of its parts (see `codi.backbones.codi_v1.modes`)."""
 
     _optional_components = list(component_names(modalities()))  # noqa: RUF012 (diffusers reads it off the class)
-    default_steps: ClassVar[int] = 50
-    default_renewal: ClassVar[Mapping[str, float]] = {}
-    default_beside: ClassVar[Mapping[str, float]] = {}
     givens_prompt: ClassVar[bool] = False
 
     def __init__(self, /, **components: Any) -> None:
@@ -100,9 +98,9 @@ class CoDiV1Pipeline(CoDiPipeline):
         return next(named, OFFICIAL)
 
     @property
-    def guidance(self) -> Guidance:
-        """The default scales."""
-        return JointGuidance(itself=self.mode == OFFICIAL)
+    def defaults(self) -> Defaults:
+        """Those of CoDi's release."""
+        return Defaults(steps=50, guidance=JointGuidance(itself=self.mode == OFFICIAL))
 
     def clip(self, outputs: Sequence[str], duration: float | None, fps: float | None, size: int | None) -> ClipSpec:
         """Clips of 8 frames at 4 a second and 256 pixels; sounds alone last 10.24 s, beside a clip as long as it."""

@@ -1,0 +1,43 @@
+"""What a backbone does where a call names nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from codi.guidance import Guidance
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """Steps and scales of a call that names none.
+
+    Attributes:
+        steps: of all outputs.
+        guidance: of an output, but for what follows.
+        beside: by modality, `Guidance.prompt` of an output that bridges join to other outputs.
+        renewal: by modality, `Guidance.renewal`.
+    """
+
+    steps: int
+    guidance: Guidance
+    beside: Mapping[str, float] = field(default_factory=dict)
+    renewal: Mapping[str, float] = field(default_factory=dict)
+
+    def of(self, output: str, joined: bool) -> Guidance:
+        """The scales of one output; `joined`: whether bridges join it to other outputs."""
+        beside = self.beside if joined else {}
+        return dataclasses.replace(
+            self.guidance,
+            prompt=beside.get(output, self.guidance.prompt),
+            renewal=self.renewal.get(output, self.guidance.renewal),
+        )
+
+
+CODI_MINI: Final = Defaults(
+    steps=20, guidance=Guidance(bridge=3.0), beside={"video": 2.0}, renewal={"text": 0.7, "audio": 0.7}
+)
+"""codi-mini's figures are measured at these. What other outputs tell moves a clip as the prompt does: beside three
+times the prompt's own push it keeps its colour from them. Text and sound are settled early (both: docs/bridges.md)."""
