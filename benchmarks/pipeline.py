@@ -37,12 +37,8 @@ SCALE = Guidance().prompt
 CLIP = ClipSpec()
 CHEAPER: dict[str, dict[str, Any]] = {
     "": {},
-    ", bridges on the first half": {"bridge_end": 0.5},
-    ", no prompt in every other step, bridges late": {
-        "guidance_interval": 2,
-        "bridge_renewal": 1.0,
-        "bridge_start": 0.17,
-    },
+    ", bridges in every step": {"bridge_start": 0.0, "bridge_end": 1.0},
+    ", no prompt in every other step": {"guidance_interval": 2},
 }
 
 

@@ -37,7 +37,11 @@ class Defaults:
 
 
 CODI_MINI: Final = Defaults(
-    steps=20, guidance=Guidance(bridge=3.0), beside={"video": 2.0}, renewal={"text": 0.7, "audio": 0.7}
+    steps=20,
+    guidance=Guidance(bridge=3.0, start=0.25, end=0.85),
+    beside={"video": 2.0},
+    renewal={"text": 0.7, "audio": 0.7},
 )
-"""codi-mini's figures are measured at these. What other outputs tell moves a clip as the prompt does: beside three
-times the prompt's own push it keeps its colour from them. Text and sound are settled early (both: docs/bridges.md)."""
+"""codi-mini's figures are measured at these (why: docs/bridges.md). Near the noise nobody has anything to say yet, and
+at the end a bridge pushes what is settled off what the world looks like. What other outputs tell moves a clip as the
+prompt does: beside three times the prompt's own push it keeps its colour from them. Text and sound settle early."""

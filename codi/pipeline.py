@@ -190,8 +190,8 @@ class CoDiPipeline(DiffusionPipeline):
         num_inference_steps: int | None = None,
         guidance_scale: float | Mapping[str, float] | None = None,
         bridge_scale: float | Mapping[str, float] | None = None,
-        bridge_start: float = 0.0,
-        bridge_end: float = 1.0,
+        bridge_start: float | None = None,
+        bridge_end: float | None = None,
         guidance_end: float = 1.0,
         guidance_interval: int | None = None,
         bridge_renewal: float | Mapping[str, float] | None = None,
@@ -223,7 +223,8 @@ class CoDiPipeline(DiffusionPipeline):
             guidance_scale: w_prompt, of all outputs or by modality; 1 is no guidance. Where it names none, codi-mini
                 has 3, and 2 for a clip that bridges join to other outputs.
             bridge_scale: w_bridge; 0 generates the outputs independently.
-            bridge_start, bridge_end: shares of the steps between which the bridges act, 0 to 1; fewer cost less.
+            bridge_start, bridge_end: shares of the steps between which the bridges act, 0 to 1; fewer cost less. Where
+                neither is named, codi-mini has 0.25 and 0.85; beside the other they are 0 and 1.
             guidance_end: share of the steps after which the prompt is followed without guidance, which costs less.
             bridge_renewal: noise level, 0 to 1, above which outputs that read others, no part of them given, get
                 new noise at every step, so that what they begin from does not decide before the others can; 1 for

@@ -97,7 +97,7 @@ def resolve(  # noqa: PLR0913  the arguments of the call
     samples: int,
     clip: ClipSpec,
     scheduler: str | None,
-    bridge_span: tuple[float, float] = (0.0, 1.0),
+    bridge_span: tuple[float | None, float | None] = (None, None),
     guidance_end: float = 1.0,
     guidance_interval: int | None = None,
     bridge_renewal: float | Mapping[str, float] | None = None,
@@ -116,7 +116,7 @@ def resolve(  # noqa: PLR0913  the arguments of the call
     _check_names(wanted, stands[0], prompts[0])
     _check_spans(stands, clip)
     _check_parts(stands)
-    timed = _timed(defaults.guidance, *bridge_span, guidance_end, guidance_interval)
+    timed = _timed(defaults.guidance, bridge_span, guidance_end, guidance_interval)
     asked = {"guidance_scale": guidance_scale, "bridge_scale": bridge_scale, "bridge_renewal": bridge_renewal}
     return Call(
         inputs=prompts,
@@ -225,12 +225,11 @@ def _weights(weights: Mapping[str, float], named: Collection[str]) -> dict[str, 
 
 
 def _timed(
-    guidance: Guidance,
-    start: float,
-    end: float,
-    prompt_end: float,
-    interval: int | None,
+    guidance: Guidance, span: tuple[float | None, float | None], prompt_end: float, interval: int | None
 ) -> Guidance:
+    """The default with the shares of the steps that are asked for."""
+    named = guidance.span if span == (None, None) else span
+    start, end = (bound if share is None else share for share, bound in zip(named, (0.0, 1.0), strict=True))
     for name, value in {"bridge_start": start, "bridge_end": end, "guidance_end": prompt_end}.items():
         if _number(name, value) > 1:
             raise InputError(f"{name} {value}", "is no share of the steps", "give a number from 0 to 1")

@@ -52,7 +52,7 @@ def _attention(pipe: CoDiPipeline, steps: int, path: Path) -> None:
 
 def _watched(pipe: CoDiPipeline, reader: str, prompt: str, steps: int) -> np.ndarray:
     with watch(getattr(pipe, f"{reader}_bridge"), bins=16) as seen:
-        pipe([{"text": prompt}] * 4, ["video", "audio"], seed=1, num_inference_steps=steps)
+        pipe([{"text": prompt}] * 4, ["video", "audio"], seed=1, num_inference_steps=steps, bridge_start=0.0)
     return np.stack(seen.passes)
 
 

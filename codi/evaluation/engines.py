@@ -61,7 +61,10 @@ class PipelineEngine:
         defaults = self.pipeline.defaults
         beside = [f" ({name} with others {scale:g})" for name, scale in defaults.beside.items()]
         guided = "".join([f"{defaults.guidance.prompt:g}", *beside])
-        told = {"num_inference_steps": defaults.steps, "guidance_scale": guided, **self.options}
+        start, end = defaults.guidance.span
+        bridged = f"{defaults.guidance.bridge:g} from {start:g} to {end:g} of the steps"
+        own = {"num_inference_steps": defaults.steps, "guidance_scale": guided, "bridge_scale": bridged}
+        told = {**own, **self.options}
         return ", ".join([f"bundle {self.identity[:12]}", *(f"{name} {value}" for name, value in told.items())])
 
     def __call__(

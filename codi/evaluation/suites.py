@@ -19,11 +19,10 @@ REPEATS: Final = 8
 CHEAP: Final[dict[str, dict[str, float]]] = {
     "guided-every-2": {"guidance_interval": 2},
     "guided-every-2-no-renewal": {"guidance_interval": 2, "bridge_renewal": 1.0},
-    "guided-every-2-no-renewal-bridged-late": {"guidance_interval": 2, "bridge_renewal": 1.0, "bridge_start": 0.17},
     "guided-every-3": {"guidance_interval": 3},
     "guided-every-3-no-renewal": {"guidance_interval": 3, "bridge_renewal": 1.0},
     "guided-half": {"guidance_end": 0.5},
-    "guided-third-bridged-late": {"guidance_end": 0.34, "bridge_start": 0.25},
+    "guided-third": {"guidance_end": 0.34},
     "8-steps": {"num_inference_steps": 8},
 }
 """What takes fewer passes."""
@@ -69,7 +68,7 @@ def sets() -> list[Cell]:
 def schedule() -> list[Cell]:
     """Clips with sound whose bridges or guidance act in a part of the steps: where they matter, what can be saved."""
     on = Cell("", ("text",), TRACKS, naming="looks", repeats=REPEATS)
-    spans = [(0.0, 0.25), (0.0, 0.5), (0.0, 0.75), (0.25, 1.0), (0.5, 1.0), (0.75, 1.0)]
+    spans = [(0.0, 0.25), (0.0, 0.5), (0.0, 0.75), (0.0, 1.0), (0.25, 1.0), (0.5, 1.0), (0.75, 1.0), (0.25, 0.75)]
     parts = [
         replace(on, name=f"{start:.0%}-{end:.0%}", options={"bridge_start": start, "bridge_end": end})
         for start, end in spans

@@ -42,7 +42,7 @@ def test_bridges_off_is_independent_generation_bit_for_bit(pipe, name):
 
 def test_bridges_act_in_their_share_of_the_steps_alone(pipe):
     asked = {"inputs": "a ball", "outputs": ["image", "audio"], "seed": 3}
-    always, never = latents(pipe, **asked), latents(pipe, **asked, bridge_scale=0)
+    always, never = latents(pipe, **asked, bridge_start=0.0), latents(pipe, **asked, bridge_scale=0)
     early, late = latents(pipe, **asked, bridge_end=0.5), latents(pipe, **asked, bridge_start=0.5)
     assert torch.equal(latents(pipe, **asked, bridge_start=1.0)["image"], never["image"])
     for one, other in itertools.combinations([always["image"], never["image"], early["image"], late["image"]], 2):
@@ -58,7 +58,8 @@ def test_guidance_ends_when_it_is_told_to(pipe):
 
 
 def test_the_pass_without_a_prompt_is_taken_once_an_interval(pipe, monkeypatch):
-    asked = {"inputs": "a ball", "outputs": ["image", "audio"], "seed": 3, "num_inference_steps": 5}
+    pair = {"inputs": "a ball", "outputs": ["image", "audio"], "seed": 3}
+    asked = {**pair, "num_inference_steps": 5, "bridge_start": 0.0}
     taken = []
     run = Track.run
     monkeypatch.setattr(

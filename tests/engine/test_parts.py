@@ -93,6 +93,14 @@ def test_a_clip_is_guided_less_where_it_is_made_together_with_others():
     assert call(**pair).parameters["guidance_scale"] == {"video": 2.0, "audio": 3.0}
 
 
+def test_bridges_act_in_a_part_of_the_steps_where_no_part_is_named():
+    def span(*asked):
+        return call(outputs=["video", "audio"], bridge_span=asked).guidance["audio"].span
+
+    assert span(None, None) == CODI_MINI.guidance.span == (0.25, 0.85)
+    assert (span(0.5, None), span(None, 0.5), span(0.1, 0.2)) == ((0.5, 1.0), (0.0, 0.5), (0.1, 0.2))
+
+
 def test_a_bundle_from_before_a_part_was_added_is_refused(bundle, tmp_path):
     old = tmp_path / "old"
     shutil.copytree(bundle, old)
