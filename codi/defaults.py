@@ -19,18 +19,23 @@ class Defaults:
         guidance: of an output, but for what follows.
         beside: by modality, `Guidance.prompt` of an output that bridges join to other outputs.
         renewal: by modality, `Guidance.renewal`.
+        spans: by modality, `Guidance.start` and `Guidance.end`.
     """
 
     steps: int
     guidance: Guidance
     beside: Mapping[str, float] = field(default_factory=dict)
     renewal: Mapping[str, float] = field(default_factory=dict)
+    spans: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     def of(self, output: str, joined: bool) -> Guidance:
         """The scales of one output; `joined`: whether bridges join it to other outputs."""
         beside = self.beside if joined else {}
+        start, end = self.spans.get(output, (self.guidance.start, self.guidance.end))
         return dataclasses.replace(
             self.guidance,
+            start=start,
+            end=end,
             prompt=beside.get(output, self.guidance.prompt),
             renewal=self.renewal.get(output, self.guidance.renewal),
         )
@@ -38,10 +43,11 @@ class Defaults:
 
 CODI_MINI: Final = Defaults(
     steps=20,
-    guidance=Guidance(bridge=3.0, start=0.25, end=0.85),
+    guidance=Guidance(bridge=3.0),
     beside={"video": 2.0},
     renewal={"text": 0.7, "audio": 0.7},
+    spans={"video": (0.25, 0.85)},
 )
-"""codi-mini's figures are measured at these (why: docs/bridges.md). Near the noise nobody has anything to say yet, and
-at the end a bridge pushes what is settled off what the world looks like. What other outputs tell moves a clip as the
-prompt does: beside three times the prompt's own push it keeps its colour from them. Text and sound settle early."""
+"""codi-mini's figures are measured at these (why: docs/bridges.md). What other outputs tell moves a clip as the prompt
+does: beside three times the prompt's own push it keeps its colour from them, in the last steps they push what is
+settled off what the world looks like. Text and sound settle early."""

@@ -55,11 +55,6 @@ class Guidance:
     interval: int = 1
     renewal: float = 1.0
 
-    @property
-    def span(self) -> tuple[float, float]:
-        """Where the bridges begin and cease to act."""
-        return self.start, self.end
-
     def at(self, share: float) -> Self:
         """The scales after that share of the steps."""
         return self if share < self.prompt_end else replace(self, prompt=min(self.prompt, 1.0))

@@ -16,7 +16,7 @@ from codi.bundles import find_bundle, pipeline_name
 from codi.defaults import CODI_MINI, Defaults
 from codi.manifest import check_bundle
 from codi.modality import Engine, Modality, registry
-from codi.request import Call, Media, Prompts, Stands, resolve
+from codi.request import Call, Media, Prompts, Scale, Stands, resolve
 from codi.sampling import Held, Track, denoise
 from codi.types import ClipSpec, InputError, Part, Tokens
 
@@ -188,13 +188,13 @@ class CoDiPipeline(DiffusionPipeline):
         *,
         seed: int | None = None,
         num_inference_steps: int | None = None,
-        guidance_scale: float | Mapping[str, float] | None = None,
-        bridge_scale: float | Mapping[str, float] | None = None,
-        bridge_start: float | None = None,
-        bridge_end: float | None = None,
+        guidance_scale: Scale = None,
+        bridge_scale: Scale = None,
+        bridge_start: Scale = None,
+        bridge_end: Scale = None,
         guidance_end: float = 1.0,
         guidance_interval: int | None = None,
-        bridge_renewal: float | Mapping[str, float] | None = None,
+        bridge_renewal: Scale = None,
         negative_prompt: Media = None,
         weights: Mapping[str, float] | None = None,
         num_outputs_per_prompt: int = 1,
@@ -255,7 +255,8 @@ class CoDiPipeline(DiffusionPipeline):
             steps=num_inference_steps,
             guidance_scale=guidance_scale,
             bridge_scale=bridge_scale,
-            bridge_span=(bridge_start, bridge_end),
+            bridge_start=bridge_start,
+            bridge_end=bridge_end,
             guidance_end=guidance_end,
             guidance_interval=guidance_interval,
             bridge_renewal=bridge_renewal,

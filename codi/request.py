@@ -18,6 +18,9 @@ Media = Mapping[str, Any] | str | Sequence[Mapping[str, Any] | str] | None
 
 Prompts = tuple[Mapping[str, list[Any]], ...]
 
+Scale = float | Mapping[str, float] | None
+"""Of all outputs, by modality, or as it is where nobody names it."""
+
 
 @dataclass(frozen=True)
 class Stands:
@@ -69,8 +72,8 @@ class Call:
             "num_inference_steps": self.steps,
             "guidance_scale": {name: scale.prompt for name, scale in self.guidance.items()},
             "bridge_scale": {name: scale.bridge for name, scale in self.guidance.items()},
-            "bridge_start": next(iter(self.guidance.values())).start,
-            "bridge_end": next(iter(self.guidance.values())).end,
+            "bridge_start": {name: scale.start for name, scale in self.guidance.items()},
+            "bridge_end": {name: scale.end for name, scale in self.guidance.items()},
             "guidance_end": next(iter(self.guidance.values())).prompt_end,
             "bridge_renewal": {name: scale.renewal for name, scale in self.guidance.items()},
             "guidance_interval": next(iter(self.guidance.values())).interval,
@@ -90,17 +93,18 @@ def resolve(  # noqa: PLR0913  the arguments of the call
     given: Media,
     seed: int | None,
     steps: int | None,
-    guidance_scale: float | Mapping[str, float] | None,
-    bridge_scale: float | Mapping[str, float] | None,
+    guidance_scale: Scale,
+    bridge_scale: Scale,
     negative: Media,
     weights: Mapping[str, float] | None,
     samples: int,
     clip: ClipSpec,
     scheduler: str | None,
-    bridge_span: tuple[float | None, float | None] = (None, None),
+    bridge_start: Scale = None,
+    bridge_end: Scale = None,
     guidance_end: float = 1.0,
     guidance_interval: int | None = None,
-    bridge_renewal: float | Mapping[str, float] | None = None,
+    bridge_renewal: Scale = None,
     defaults: Defaults = CODI_MINI,
 ) -> Call:
     """Check a call and fill in its defaults.
@@ -116,8 +120,11 @@ def resolve(  # noqa: PLR0913  the arguments of the call
     _check_names(wanted, stands[0], prompts[0])
     _check_spans(stands, clip)
     _check_parts(stands)
-    timed = _timed(defaults.guidance, bridge_span, guidance_end, guidance_interval)
-    asked = {"guidance_scale": guidance_scale, "bridge_scale": bridge_scale, "bridge_renewal": bridge_renewal}
+    timed = _timed(defaults.guidance, guidance_end, guidance_interval)
+    asked = {
+        **{"guidance_scale": guidance_scale, "bridge_scale": bridge_scale, "bridge_renewal": bridge_renewal},
+        **{"bridge_start": bridge_start, "bridge_end": bridge_end},
+    }
     return Call(
         inputs=prompts,
         outputs=wanted,
@@ -224,59 +231,73 @@ def _weights(weights: Mapping[str, float], named: Collection[str]) -> dict[str, 
     return {name: _number(f"weights {name}", weight) for name, weight in weights.items()}
 
 
-def _timed(
-    guidance: Guidance, span: tuple[float | None, float | None], prompt_end: float, interval: int | None
-) -> Guidance:
-    """The default with the shares of the steps that are asked for."""
-    named = guidance.span if span == (None, None) else span
-    start, end = (bound if share is None else share for share, bound in zip(named, (0.0, 1.0), strict=True))
-    for name, value in {"bridge_start": start, "bridge_end": end, "guidance_end": prompt_end}.items():
-        if _number(name, value) > 1:
-            raise InputError(f"{name} {value}", "is no share of the steps", "give a number from 0 to 1")
+def _timed(guidance: Guidance, prompt_end: float, interval: int | None) -> Guidance:
     every = guidance.interval if interval is None else _whole("guidance_interval", interval, 1)
-    return dataclasses.replace(
-        guidance, start=float(start), end=float(end), prompt_end=float(prompt_end), interval=every
-    )
+    end = _share("guidance_end", prompt_end, "share of the steps")
+    return dataclasses.replace(guidance, prompt_end=end, interval=every)
 
 
-def _guidance(
-    outputs: Sequence[str], asked: Mapping[str, float | Mapping[str, float] | None], defaults: Defaults
-) -> dict[str, Guidance]:
+def _guidance(outputs: Sequence[str], asked: Mapping[str, Scale], defaults: Defaults) -> dict[str, Guidance]:
     """By output, what is asked for, and the defaults where nothing is."""
     _check_scales(asked)
     made = {}
     for output in outputs:
-        bridge = _scale("bridge_scale", asked["bridge_scale"], output, defaults.guidance.bridge)
-        acts = bridge > 0 and defaults.guidance.start < defaults.guidance.end
-        default = defaults.of(output, joined=acts and len(outputs) > 1)
+        default = defaults.of(output, joined=len(outputs) > 1)
+        bridge = _scale("bridge_scale", asked["bridge_scale"], output, default.bridge)
+        start, end = _span(asked, output, default)
+        if not (bridge > 0 and start < end):
+            default = defaults.of(output, joined=False)
+        renewal = _scale("bridge_renewal", asked["bridge_renewal"], output, default.renewal)
         made[output] = dataclasses.replace(
             default,
             prompt=_scale("guidance_scale", asked["guidance_scale"], output, default.prompt),
             bridge=bridge,
-            renewal=_level(asked["bridge_renewal"], output, default.renewal),
+            start=start,
+            end=end,
+            renewal=_share(_of("bridge_renewal", asked["bridge_renewal"], output), renewal, "noise level"),
         )
     return made
 
 
-def _check_scales(scales: Mapping[str, float | Mapping[str, float] | None]) -> None:
+def _span(asked: Mapping[str, Scale], output: str, default: Guidance) -> tuple[float, float]:
+    """Where bridges begin and cease to act; where one of the two is named, the other is 0 or 1."""
+    named = {
+        name: _share(_of(name, scale, output), _scale(name, scale, output, 0.0), "share of the steps")
+        for name, scale in asked.items()
+        if name in ("bridge_start", "bridge_end") and _names(scale, output)
+    }
+    return (named.get("bridge_start", 0.0), named.get("bridge_end", 1.0)) if named else (default.start, default.end)
+
+
+def _check_scales(scales: Mapping[str, Scale]) -> None:
     for name, values in scales.items():
         for modality in values if isinstance(values, Mapping) else ():
             if modality not in registry():
                 raise InputError(f"{name} {modality}", "is not a modality", f"choose among {', '.join(registry())}")
 
 
-def _scale(name: str, value: float | Mapping[str, float] | None, output: str, default: float) -> float:
-    if not isinstance(value, Mapping):
-        return default if value is None else _number(name, value)
-    return _number(f"{name} {output}", value[output]) if output in value else default
+def _names(value: Scale, output: str) -> bool:
+    """Whether a scale is named for an output."""
+    return output in value if isinstance(value, Mapping) else value is not None
 
 
-def _level(renewal: float | Mapping[str, float] | None, output: str, default: float) -> float:
-    level = _scale("bridge_renewal", renewal, output, default)
-    if level > 1:
-        name = f"bridge_renewal {output}" if isinstance(renewal, Mapping) else "bridge_renewal"
-        raise InputError(f"{name} {level}", "is no noise level", "give a number from 0 to 1")
-    return level
+def _of(name: str, value: Scale, output: str) -> str:
+    """A scale's name in a message."""
+    return f"{name} {output}" if isinstance(value, Mapping) else name
+
+
+def _scale(name: str, value: Scale, output: str, default: float) -> float:
+    if not _names(value, output):
+        return default
+    named = value[output] if isinstance(value, Mapping) else value
+    assert named is not None
+    return _number(_of(name, value, output), named)
+
+
+def _share(name: str, value: float, what: str) -> float:
+    if _number(name, value) > 1:
+        raise InputError(f"{name} {value}", f"is no {what}", "give a number from 0 to 1")
+    return float(value)
 
 
 def _number(name: str, value: float) -> float:

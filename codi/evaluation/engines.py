@@ -61,8 +61,8 @@ class PipelineEngine:
         defaults = self.pipeline.defaults
         beside = [f" ({name} with others {scale:g})" for name, scale in defaults.beside.items()]
         guided = "".join([f"{defaults.guidance.prompt:g}", *beside])
-        start, end = defaults.guidance.span
-        bridged = f"{defaults.guidance.bridge:g} from {start:g} to {end:g} of the steps"
+        spans = [f" ({name} from {a:g} to {b:g} of the steps)" for name, (a, b) in defaults.spans.items()]
+        bridged = "".join([f"{defaults.guidance.bridge:g}", *spans])
         own = {"num_inference_steps": defaults.steps, "guidance_scale": guided, "bridge_scale": bridged}
         told = {**own, **self.options}
         return ", ".join([f"bundle {self.identity[:12]}", *(f"{name} {value}" for name, value in told.items())])
@@ -146,5 +146,5 @@ def load_engine(model: str, options: Mapping[str, Any]) -> Engine:
     pipeline.set_progress_bar_config(disable=True)
     weights = bundle_hash(find_bundle(model))
     filled = pipeline.defaults
-    defaults = (filled.steps, filled.guidance, filled.renewal, filled.beside)
+    defaults = (filled.steps, filled.guidance, filled.renewal, filled.beside, filled.spans)
     return PipelineEngine(pipeline, options, " ".join([weights, *map(str, [*options.items(), *defaults])]))

@@ -86,19 +86,26 @@ def test_a_clip_is_guided_less_where_it_is_made_together_with_others():
     assert scales() == [2.0, 3.0]
     assert scales(outputs=["video"]) == [3.0]
     assert scales(outputs=["video"], given={"audio": 1}) == [3.0]
-    assert scales(bridge_scale=0.0) == scales(bridge_span=(0.5, 0.5)) == [3.0, 3.0]
+    assert scales(bridge_scale=0.0) == scales(bridge_start=0.5, bridge_end=0.5) == [3.0, 3.0]
     assert scales(guidance_scale=3.0) == scales(guidance_scale={"video": 3.0}) == [3.0, 3.0]
     assert scales(guidance_scale={"audio": 4.0}) == [2.0, 4.0]
     assert scales(defaults=replace(CODI_MINI, beside={})) == [3.0, 3.0]
     assert call(**pair).parameters["guidance_scale"] == {"video": 2.0, "audio": 3.0}
 
 
-def test_bridges_act_in_a_part_of_the_steps_where_no_part_is_named():
-    def span(*asked):
-        return call(outputs=["video", "audio"], bridge_span=asked).guidance["audio"].span
+def test_bridges_act_where_they_are_told_to_and_else_where_the_modality_does():
+    def spans(**asked):
+        guidance = call(outputs=["video", "audio"], **asked).guidance
+        return [(guidance[name].start, guidance[name].end) for name in ("video", "audio")]
 
-    assert span(None, None) == CODI_MINI.guidance.span == (0.25, 0.85)
-    assert (span(0.5, None), span(None, 0.5), span(0.1, 0.2)) == ((0.5, 1.0), (0.0, 0.5), (0.1, 0.2))
+    own = CODI_MINI.spans["video"]
+    assert spans() == [own, (0.0, 1.0)]
+    assert spans(bridge_start=0.5) == [(0.5, 1.0)] * 2
+    assert spans(bridge_end=0.5) == [(0.0, 0.5)] * 2
+    assert spans(bridge_start={"audio": 0.1}, bridge_end=0.2) == [(0.0, 0.2), (0.1, 0.2)]
+    assert spans(bridge_end={"audio": 0.2}) == [own, (0.0, 0.2)]
+    assert spans(defaults=replace(CODI_MINI, spans={})) == [(0.0, 1.0)] * 2
+    assert call(outputs=["video"], bridge_end=0.5).parameters["bridge_end"] == {"video": 0.5}
 
 
 def test_a_bundle_from_before_a_part_was_added_is_refused(bundle, tmp_path):
@@ -123,8 +130,9 @@ def test_a_bundle_from_before_a_part_was_added_is_refused(bundle, tmp_path):
         ({"seed": -1}, "seed"),
         ({"guidance_scale": float("nan")}, "guidance_scale"),
         ({"bridge_scale": -1.0}, "bridge_scale"),
-        ({"bridge_span": (0.0, 1.5)}, "bridge_end"),
-        ({"bridge_span": (float("nan"), 1.0)}, "bridge_start"),
+        ({"bridge_end": 1.5}, "bridge_end"),
+        ({"bridge_end": {"image": 1.5}}, "bridge_end image"),
+        ({"bridge_start": float("nan")}, "bridge_start"),
         ({"guidance_end": 2.0}, "guidance_end"),
         ({"guidance_interval": 0}, "guidance_interval"),
         ({"bridge_renewal": 1.5}, "bridge_renewal"),
