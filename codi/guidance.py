@@ -37,7 +37,8 @@ class Guidance:
     Attributes:
         prompt: w_prompt; 1 follows the prompt without guidance, 0 ignores it.
         bridge: w_bridge; 0 switches the bridges off.
-        start, end: shares of the steps at which the bridges begin and cease to act, as a ControlNet's in diffusers.
+        start, end: shares of the steps at which the bridges begin and cease to act on the output, as a ControlNet's in
+            diffusers; before `start` the others do not read it either.
         prompt_end: share of the steps after which the prompt is followed without guidance, which takes a pass fewer
             (guidance in a limited interval, Kynkaanniemi et al. 2024).
         interval: steps from one pass without the prompt to the next. Between them the prompted pass less that one is

@@ -131,17 +131,19 @@ def denoise(
     shown: dict[str, Tokens | None] = {}
     for index in range(steps):
         # One snapshot before anybody moves: the order of the outputs cannot matter. A given never changes.
-        acting = {name for name in outputs if len(tracks) > 1 and guidance[name].acts(index / steps)}
+        share = index / steps
+        acting = {name for name in outputs if len(tracks) > 1 and guidance[name].acts(share)}
         if acting:
-            shown |= {n: track.show(index) for n, track in tracks.items() if n in outputs or n not in shown}
+            shown |= {n: t.show(index) for n, t in outputs.items() if guidance[n].start <= share}
+            shown |= {n: t.show(index) for n, t in tracks.items() if n not in outputs and n not in shown}
         for name, track in outputs.items():
             latent = track.latent
             if not track.waits(index):
                 partners = gather(guidance[name].seen(name, shown)) if name in acting else None
-                prediction = guided(track, index, partners, guidance[name].at(index / steps))
+                prediction = guided(track, index, partners, guidance[name].at(share))
                 assert track.noise is not None
                 # What stands of an output, or what it begins from, is to decide for it.
-                free = name in acting and track.held is None
+                free = partners is not None and track.held is None
                 renews = free and schedule.renews(track.scheduler, index, guidance[name].renewal)
                 move = schedule.renewed if renews else schedule.step
                 latent = move(track.scheduler, prediction, index, latent, track.noise)
