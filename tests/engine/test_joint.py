@@ -49,6 +49,14 @@ def test_bridges_act_in_their_share_of_the_steps_alone(pipe):
         assert not torch.allclose(one, other, atol=1e-5)
 
 
+def test_who_does_not_act_yet_is_not_read_either(pipe):
+    asked = {"inputs": "a ball", "outputs": ["image", "audio"], "seed": 3, "bridge_scale": {"image": 0.0}}
+    never, late = (latents(pipe, **asked, bridge_start={"image": start, "audio": 0.0}) for start in (1.0, 0.5))
+    apart = latents(pipe, **{**asked, "bridge_scale": 0})
+    assert torch.equal(never["audio"], apart["audio"]) and torch.equal(never["image"], late["image"])
+    assert not torch.allclose(late["audio"], apart["audio"], atol=1e-5)
+
+
 def test_guidance_ends_when_it_is_told_to(pipe):
     asked = {"inputs": "a ball", "outputs": ["image", "audio"], "seed": 3}
     always, never = latents(pipe, **asked), latents(pipe, **asked, guidance_scale=1.0)
