@@ -66,7 +66,7 @@ def test_any_to_any_shows_pictures_clips_and_sounds(run):
 def test_bridges_shows_on_and_off_and_the_scales(run):
     assert shown(run("bridges")).count("image/png") == 4
     printed = "".join(output.text for output in outputs_of(run("bridges")) if output.get("name") == "stdout")
-    assert printed.count("event F1") == 6
+    assert printed.count("event F1") == 8
 
 
 def test_evaluate_shows_tables_and_the_heat_map(run):
