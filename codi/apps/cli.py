@@ -41,8 +41,12 @@ def generate(  # noqa: PLR0913  the options of the command
         float | None, typer.Option(help="How strongly the inputs steer (codi-mini: 3; a clip made with others: 2).")
     ] = None,
     bridge: Annotated[float | None, typer.Option(help="How strongly outputs steer each other; 0: not.")] = None,
-    bridge_start: Annotated[float | None, typer.Option(help="Share of the steps after which they begin to.")] = None,
-    bridge_end: Annotated[float | None, typer.Option(help="Share of the steps after which they cease to.")] = None,
+    bridge_start: Annotated[
+        float | None, typer.Option(help="Share of the steps after which they begin to (codi-mini: 0; a clip: 0.25).")
+    ] = None,
+    bridge_end: Annotated[
+        float | None, typer.Option(help="Share of the steps after which they cease to (codi-mini: 1; a clip: 0.85).")
+    ] = None,
     guidance_end: Annotated[
         float | None, typer.Option(help="Share of the steps after which the prompt guides no more.")
     ] = None,
