@@ -14,13 +14,15 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Final
 
+import psutil
+
 from codi import bundles, ffmpeg
 from codi.manifest import check_bundle
 from codi.types import InputError
 
 PACKAGE: Final = "codi-engine"
 NEEDED: Final = 2 * 2**30
-"""Free bytes of memory below which a joint sample may fail."""
+"""Bytes of memory, to be had without swapping, below which a joint sample may fail."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,9 @@ def _bundle(model: str) -> Finding:
 
 
 def _machine() -> Finding:
-    cores, memory = os.cpu_count(), os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    # What files only pass through (the page cache) can be had too: on a machine that has been up for long, little else
+    # is free.
+    cores, memory = os.cpu_count(), psutil.virtual_memory().available
     cuda = _imported("torch", "torch.cuda.get_device_name() if torch.cuda.is_available() else 'no GPU'").text
     found = f"{cores} cores, {memory / 2**30:.1f} GiB of memory free, {cuda or 'no GPU'}"
     return Finding(found, "" if memory > NEEDED else "close something: a joint sample takes up to 2 GiB")

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from codi.apps import cli, doctor
 
 
-def test_a_whole_installation_is_said_to_be_whole(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def _memory(monkeypatch: pytest.MonkeyPatch, free: float, available: float) -> None:
+    """The machine has this much memory, in GiB; `free` leaves out what the page cache holds."""
+    told = SimpleNamespace(free=int(free * 2**30), available=int(available * 2**30))
+    monkeypatch.setattr(doctor.psutil, "virtual_memory", lambda: told)
+
+
+def test_a_whole_installation_is_said_to_be_whole(
+    bundle: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _memory(monkeypatch, free=0.7, available=20)
     assert cli.run(["doctor", "--model", str(bundle)]) == 0
     told = capsys.readouterr().out
     assert all(line.startswith("ok  ") for line in told.splitlines())
@@ -22,6 +32,18 @@ def test_a_torchaudio_of_another_build_is_explained(tmp_path: Path, monkeypatch:
     finding = doctor._torchaudio()
     assert "libtorch_cuda.so" in finding.what and "does not fit torch" in finding.what
     assert "--index-url" in finding.remedy
+
+
+def test_memory_that_files_pass_through_can_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    _memory(monkeypatch, free=0.7, available=20)
+    finding = doctor._machine()
+    assert "20.0 GiB of memory" in finding.what and not finding.remedy
+
+
+def test_a_machine_that_is_short_of_memory_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    _memory(monkeypatch, free=0.7, available=1.5)
+    finding = doctor._machine()
+    assert "1.5 GiB of memory" in finding.what and "close something" in finding.remedy
 
 
 def test_a_missing_package_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
