@@ -227,7 +227,7 @@ def network(engine: Engine) -> nn.Module:
 
 
 def joint_against_solo(pipe: CoDiPipeline, plan: Plan) -> None:
-    """The pair, and all that the bundle makes, in full and with what takes fewer passes."""
+    """The pair, and all that the bundle makes, by default, with bridges in every step, and with fewer passes."""
     names, steps = makeable(pipe), plan.steps[0]
     joint = [chosen for chosen in (names[:2], names) if len(chosen) > 1]
     cases = [(" + ".join(chosen) + how, chosen, options) for how, options in CHEAPER.items() for chosen in joint]
@@ -245,9 +245,9 @@ def joint_against_solo(pipe: CoDiPipeline, plan: Plan) -> None:
 
     table(
         "Joint generation against the sum of solo runs",
-        f"{steps} steps, default guidance: a joint step takes three passes of each denoiser and a solo step two, "
-        "so 1.50 would be bridges that cost nothing, 1.25 where they act in half of the steps; of 12 steps 1.12 where "
-        "every other step has a pass without the prompt and bridges act from the fourth on.",
+        f"{steps} steps, default guidance: with bridges a step takes three passes of each denoiser, a solo step two, "
+        "so in every step bridges that cost nothing would be 1.50. By default those on a clip act in part of the "
+        "steps; without the prompt in every other step a solo run is cheaper, too.",
         ("outputs", "step", "whole call"),
         [(label, against_sum(label, "step"), against_sum(label, "whole")) for label in sets],
     )

@@ -78,6 +78,10 @@ class Guidance:
         )
         return tuple(term for term in terms if term.weight)
 
+    def reads(self, name: str, other: str) -> bool:
+        """Whether the readers of output `name` see what `other` shows: what any other does."""
+        return other != name
+
     def seen(self, name: str, shown: Mapping[str, Tokens | None]) -> dict[str, Tokens]:
-        """Of all environment tokens by modality, those that the readers of one output see: the others'."""
-        return {other: tokens for other, tokens in shown.items() if other != name and tokens is not None}
+        """Of all environment tokens by modality, those that the readers of output `name` see."""
+        return {other: tokens for other, tokens in shown.items() if tokens is not None and self.reads(name, other)}

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from codi.defaults import CODI_MINI, Defaults
 from codi.guidance import Guidance
@@ -18,8 +18,15 @@ Media = Mapping[str, Any] | str | Sequence[Mapping[str, Any] | str] | None
 
 Prompts = tuple[Mapping[str, list[Any]], ...]
 
-Scale = float | Mapping[str, float] | None
+Scale = float | Mapping[str, float | None] | None
 """Of all outputs, by modality, or as it is where nobody names it."""
+
+SHARES: Final = {
+    "bridge_start": "share of the steps",
+    "bridge_end": "share of the steps",
+    "bridge_renewal": "noise level",
+}
+"""Of what is asked for by output, what lies between 0 and 1, and what that is."""
 
 
 @dataclass(frozen=True)
@@ -122,8 +129,11 @@ def resolve(  # noqa: PLR0913  the arguments of the call
     _check_parts(stands)
     timed = _timed(defaults.guidance, guidance_end, guidance_interval)
     asked = {
-        **{"guidance_scale": guidance_scale, "bridge_scale": bridge_scale, "bridge_renewal": bridge_renewal},
-        **{"bridge_start": bridge_start, "bridge_end": bridge_end},
+        "guidance_scale": guidance_scale,
+        "bridge_scale": bridge_scale,
+        "bridge_start": bridge_start,
+        "bridge_end": bridge_end,
+        "bridge_renewal": bridge_renewal,
     }
     return Call(
         inputs=prompts,
@@ -242,31 +252,27 @@ def _guidance(outputs: Sequence[str], asked: Mapping[str, Scale], defaults: Defa
     _check_scales(asked)
     made = {}
     for output in outputs:
-        default = defaults.of(output, joined=len(outputs) > 1)
-        bridge = _scale("bridge_scale", asked["bridge_scale"], output, default.bridge)
-        start, end = _span(asked, output, default)
-        if not (bridge > 0 and start < end):
-            default = defaults.of(output, joined=False)
-        renewal = _scale("bridge_renewal", asked["bridge_renewal"], output, default.renewal)
+        own = {name: _own(name, value, output) for name, value in asked.items()}
+        alone = defaults.of(output, joined=False)
+        bridge = alone.bridge if own["bridge_scale"] is None else own["bridge_scale"]
+        start, end = _span(own["bridge_start"], own["bridge_end"], alone)
+        prompt = defaults.of(output, joined=len(outputs) > 1 and bridge > 0 and start < end).prompt
         made[output] = dataclasses.replace(
-            default,
-            prompt=_scale("guidance_scale", asked["guidance_scale"], output, default.prompt),
+            alone,
+            prompt=prompt if own["guidance_scale"] is None else own["guidance_scale"],
             bridge=bridge,
             start=start,
             end=end,
-            renewal=_share(_of("bridge_renewal", asked["bridge_renewal"], output), renewal, "noise level"),
+            renewal=alone.renewal if own["bridge_renewal"] is None else own["bridge_renewal"],
         )
     return made
 
 
-def _span(asked: Mapping[str, Scale], output: str, default: Guidance) -> tuple[float, float]:
+def _span(start: float | None, end: float | None, default: Guidance) -> tuple[float, float]:
     """Where bridges begin and cease to act; where one of the two is named, the other is 0 or 1."""
-    named = {
-        name: _share(_of(name, scale, output), _scale(name, scale, output, 0.0), "share of the steps")
-        for name, scale in asked.items()
-        if name in ("bridge_start", "bridge_end") and _names(scale, output)
-    }
-    return (named.get("bridge_start", 0.0), named.get("bridge_end", 1.0)) if named else (default.start, default.end)
+    if start is None and end is None:
+        return default.start, default.end
+    return 0.0 if start is None else start, 1.0 if end is None else end
 
 
 def _check_scales(scales: Mapping[str, Scale]) -> None:
@@ -276,22 +282,14 @@ def _check_scales(scales: Mapping[str, Scale]) -> None:
                 raise InputError(f"{name} {modality}", "is not a modality", f"choose among {', '.join(registry())}")
 
 
-def _names(value: Scale, output: str) -> bool:
-    """Whether a scale is named for an output."""
-    return output in value if isinstance(value, Mapping) else value is not None
-
-
-def _of(name: str, value: Scale, output: str) -> str:
-    """A scale's name in a message."""
-    return f"{name} {output}" if isinstance(value, Mapping) else name
-
-
-def _scale(name: str, value: Scale, output: str, default: float) -> float:
-    if not _names(value, output):
-        return default
-    named = value[output] if isinstance(value, Mapping) else value
-    assert named is not None
-    return _number(_of(name, value, output), named)
+def _own(name: str, value: Scale, output: str) -> float | None:
+    """What is asked for one output; None where nothing is."""
+    if isinstance(value, Mapping):
+        name, value = f"{name} {output}", value.get(output)
+    if value is None:
+        return None
+    what = SHARES.get(name.split()[0])
+    return _number(name, value) if what is None else _share(name, value, what)
 
 
 def _share(name: str, value: float, what: str) -> float:

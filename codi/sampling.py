@@ -130,19 +130,21 @@ def denoise(
     outputs = {name: track for name, track in tracks.items() if track.scheduler is not None}
     shown: dict[str, Tokens | None] = {}
     for index in range(steps):
-        # One snapshot before anybody moves: the order of the outputs cannot matter. A given never changes.
         share = index / steps
         acting = {name for name in outputs if len(tracks) > 1 and guidance[name].acts(share)}
-        if acting:
-            shown |= {n: t.show(index) for n, t in outputs.items() if guidance[n].start <= share}
-            shown |= {n: t.show(index) for n, t in tracks.items() if n not in outputs and n not in shown}
+        read = [n for n in tracks if any(guidance[name].reads(name, n) for name in acting)]
+        # One snapshot before anybody moves: the order of the outputs cannot matter. A given never changes.
+        for name in read:
+            if guidance[name].start <= share if name in outputs else name not in shown:
+                shown[name] = tracks[name].show(index)
         for name, track in outputs.items():
             latent = track.latent
             if not track.waits(index):
                 partners = gather(guidance[name].seen(name, shown)) if name in acting else None
                 prediction = guided(track, index, partners, guidance[name].at(share))
                 assert track.noise is not None
-                # What stands of an output, or what it begins from, is to decide for it.
+                # New noise is for what there is somebody to read for; what stands of an output, or what it begins
+                # from, is to decide for it.
                 free = partners is not None and track.held is None
                 renews = free and schedule.renews(track.scheduler, index, guidance[name].renewal)
                 move = schedule.renewed if renews else schedule.step

@@ -30,7 +30,6 @@ from codi.guidance import Guidance
 from codi.modalities.video.denoiser import feature_channels
 from codi.modality import Engine
 from codi.networks.unet_denoiser import bridge_sites
-from codi.types import Tokens
 
 CONFIGS: Final = Path(__file__).parents[2] / "configs" / "ablations"
 EXPERTS: Final = tuple(f"{name}_denoiser" for name in GRIDS)
@@ -93,10 +92,9 @@ def load_arms(folder: Path = CONFIGS) -> dict[str, Arm]:
 class OwnGuidance(Guidance):
     """Guidance whose readers see their own modality's tokens."""
 
-    def seen(self, name: str, shown: Mapping[str, Tokens | None]) -> dict[str, Tokens]:
+    def reads(self, name: str, other: str) -> bool:
         """See Guidance."""
-        own = shown.get(name)
-        return {} if own is None else {name: own}
+        return other == name
 
 
 @dataclass(frozen=True)

@@ -42,10 +42,10 @@ def generate(  # noqa: PLR0913  the options of the command
     ] = None,
     bridge: Annotated[float | None, typer.Option(help="How strongly outputs steer each other; 0: not.")] = None,
     bridge_start: Annotated[
-        float | None, typer.Option(help="Share of the steps after which they begin to (codi-mini: 0; a clip: 0.25).")
+        float | None, typer.Option(help="Share of the steps after which they begin to; alone: for good (a clip: 0.25).")
     ] = None,
     bridge_end: Annotated[
-        float | None, typer.Option(help="Share of the steps after which they cease to (codi-mini: 1; a clip: 0.85).")
+        float | None, typer.Option(help="Share of the steps after which they cease to; alone: from 0 (a clip: 0.85).")
     ] = None,
     guidance_end: Annotated[
         float | None, typer.Option(help="Share of the steps after which the prompt guides no more.")
@@ -54,7 +54,7 @@ def generate(  # noqa: PLR0913  the options of the command
         int | None, typer.Option(help="Steps from one look without the prompt to the next; more are faster.")
     ] = None,
     bridge_renewal: Annotated[
-        float | None, typer.Option(help="Noise level above which joint outputs get new noise at every step; 1: never.")
+        float | None, typer.Option(help="Noise level above which outputs that read others get new noise; 1: never.")
     ] = None,
     num: Annotated[int, typer.Option(help="Results of each output.")] = 1,
     negative: Annotated[Many, typer.Option(help="What to keep away from, written as inputs are.")] = None,

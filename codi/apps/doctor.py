@@ -14,8 +14,6 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Final
 
-import psutil
-
 from codi import bundles, ffmpeg
 from codi.manifest import check_bundle
 from codi.types import InputError
@@ -129,10 +127,14 @@ def _bundle(model: str) -> Finding:
 
 
 def _machine() -> Finding:
+    cuda = _imported("torch", "torch.cuda.get_device_name() if torch.cuda.is_available() else 'no GPU'").text
+    try:
+        import psutil
+    except ImportError:
+        return Finding(f"{os.cpu_count()} cores, {cuda or 'no GPU'}, psutil is missing", "run pip install psutil")
     # What files only pass through (the page cache) can be had too: on a machine that has been up for long, little else
     # is free.
     cores, memory = os.cpu_count(), psutil.virtual_memory().available
-    cuda = _imported("torch", "torch.cuda.get_device_name() if torch.cuda.is_available() else 'no GPU'").text
     found = f"{cores} cores, {memory / 2**30:.1f} GiB of memory free, {cuda or 'no GPU'}"
     return Finding(found, "" if memory > NEEDED else "close something: a joint sample takes up to 2 GiB")
 

@@ -29,8 +29,10 @@ LOOKS: Final = 4
 """Steps between two previews."""
 GUIDANCE: Final = CODI_MINI.guidance
 OWN: Final = "Where it stands at first, it is as the model has it."
-Scales = Mapping[str, Any] | None
-"""By slider, the scales of a recipe that was loaded."""
+Loaded = Mapping[str, Any] | None
+"""The parameters of a recipe that was loaded."""
+UNSEEN: Final = ("bridge_start", "bridge_end", "bridge_renewal", "guidance_end", "guidance_interval", "scheduler")
+"""Of these parameters, those that have no field here and are taken over as they are."""
 TITLE: Final = "codi: any set of text, image, audio and video in, any set out"
 HELP: Final = """Give anything, mark what shall stand as it is, and choose what to make. What is made together meshes;
 what stands comes back unchanged."""
@@ -67,7 +69,7 @@ class Page:
         steps: float,
         guidance: float,
         bridge: float,
-        loaded: Scales,
+        loaded: Loaded,
         request: gr.Request,
     ) -> Iterator[tuple[Any, ...]]:
         """Yields what the page shows while it is made, and at the end: one update for each of SLOTS."""
@@ -84,12 +86,13 @@ class Page:
             self.stops.pop(str(request.session_hash), None)
 
     def _made(
-        self, sources: tuple[Any, ...], numbers: dict[str, float], loaded: Scales, stop: threading.Event
+        self, sources: tuple[Any, ...], numbers: dict[str, float], loaded: Loaded, stop: threading.Event
     ) -> Iterator[dict[str, Any]]:
         """Updates by slot; a slot that is not named stays as it is."""
         yield _shown(_status("is getting ready", sources[-1], 0, int(numbers["steps"] or 1)))
         try:
             parameters = {
+                **{name: value for name, value in (loaded or {}).items() if name in UNSEEN},
                 "seed": arguments.whole("seed", int(numbers["seed"] or 0), 0, 2**63 - 1),
                 "num_inference_steps": arguments.whole("steps", int(numbers["steps"] or 0), 1, 200),
                 "guidance_scale": _asked("guidance", numbers, loaded, GUIDANCE.prompt),
@@ -250,8 +253,8 @@ def load_recipe(path: str | None) -> tuple[Any, ...]:
         kept = recipe.read(Path(path)) if Path(path).suffix != ".json" else json.loads(Path(path).read_text())
         numbers, sources = kept["parameters"], [*kept["inputs"], *kept.get("given", [])]
         prompt = next((one["value"] for one in kept["inputs"] if "value" in one), "")
-        scales = {name: numbers.get(f"{name}_scale") for name in ("guidance", "bridge")}
-        settings = (numbers["seed"], numbers["num_inference_steps"], *map(_one, scales.values()), scales)
+        scales = [_one(numbers.get(f"{name}_scale")) for name in ("guidance", "bridge")]
+        settings = (numbers["seed"], numbers["num_inference_steps"], *scales, dict(numbers))
         fields = (prompt, list(kept["outputs"]), *settings)
     except (InputError, OSError, ValueError, KeyError, TypeError, AttributeError):
         return (_refusal(f"{Path(path).name}: carries no recipe; give a file that codi made"), *nothing)
@@ -260,12 +263,12 @@ def load_recipe(path: str | None) -> tuple[Any, ...]:
     return (f"<p role='status'>recipe loaded{html.escape(told)}</p>", *fields)
 
 
-def _asked(name: str, numbers: Mapping[str, float], loaded: Scales, default: float) -> Any:
+def _asked(name: str, numbers: Mapping[str, float], loaded: Loaded, default: float) -> Any:
     """What a slider asks for: while it stands where a recipe put it, the recipe's scales; None where it was at first.
 
     Each output then has the model's own.
     """
-    number, kept = arguments.number(name, numbers[name]), (loaded or {}).get(name)
+    number, kept = arguments.number(name, numbers[name]), (loaded or {}).get(f"{name}_scale")
     if kept and number == _one(kept):
         return kept
     return None if number == default else number

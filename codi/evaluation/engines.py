@@ -61,10 +61,11 @@ class PipelineEngine:
         defaults = self.pipeline.defaults
         beside = [f" ({name} with others {scale:g})" for name, scale in defaults.beside.items()]
         guided = "".join([f"{defaults.guidance.prompt:g}", *beside])
-        spans = [f" ({name} from {a:g} to {b:g} of the steps)" for name, (a, b) in defaults.spans.items()]
-        bridged = "".join([f"{defaults.guidance.bridge:g}", *spans])
-        own = {"num_inference_steps": defaults.steps, "guidance_scale": guided, "bridge_scale": bridged}
-        told = {**own, **self.options}
+        own = {"guidance_scale": guided, "bridge_scale": f"{defaults.guidance.bridge:g}"}
+        told = {"num_inference_steps": defaults.steps, **own, **self.options}
+        if not {"bridge_start", "bridge_end"} & self.options.keys():
+            spans = [f" ({name} from {a:g} to {b:g} of the steps)" for name, (a, b) in defaults.spans.items()]
+            told["bridge_scale"] = "".join([str(told["bridge_scale"]), *spans])
         return ", ".join([f"bundle {self.identity[:12]}", *(f"{name} {value}" for name, value in told.items())])
 
     def __call__(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from codi.apps import cli, doctor
@@ -13,7 +15,7 @@ from codi.apps import cli, doctor
 def _memory(monkeypatch: pytest.MonkeyPatch, free: float, available: float) -> None:
     """The machine has this much memory, in GiB; `free` leaves out what the page cache holds."""
     told = SimpleNamespace(free=int(free * 2**30), available=int(available * 2**30))
-    monkeypatch.setattr(doctor.psutil, "virtual_memory", lambda: told)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: told)
 
 
 def test_a_whole_installation_is_said_to_be_whole(
@@ -44,6 +46,12 @@ def test_a_machine_that_is_short_of_memory_is_told(monkeypatch: pytest.MonkeyPat
     _memory(monkeypatch, free=0.7, available=1.5)
     finding = doctor._machine()
     assert "1.5 GiB of memory" in finding.what and "close something" in finding.remedy
+
+
+def test_a_machine_whose_memory_cannot_be_looked_at_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psutil", None)
+    finding = doctor._machine()
+    assert "psutil is missing" in finding.what and "pip install psutil" in finding.remedy
 
 
 def test_a_missing_package_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:

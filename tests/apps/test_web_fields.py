@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +20,28 @@ def test_a_recipes_scales_are_asked_for_while_the_sliders_stand_where_it_put_the
     (tmp_path / "recipe.json").write_text(json.dumps(kept))
     *_, guidance, bridge, loaded = web.load_recipe(str(tmp_path / "recipe.json"))
     numbers = {"guidance": guidance, "bridge": bridge}
+    assert loaded == parameters
     assert web._asked("guidance", numbers, loaded, 3.0) == scale
     assert web._asked("bridge", numbers, loaded, 3.0) == {"video": 3.0}
     assert web._asked("guidance", {"guidance": 4.0}, loaded, 3.0) == 4.0
     assert web._asked("guidance", {"guidance": 3.0}, None, 3.0) is None
+
+
+def test_what_has_no_field_is_taken_over_from_a_recipe(tmp_path: Path) -> None:
+    parameters = {"guidance_scale": 3.0, "bridge_start": {"video": 0.0}, "bridge_end": {"video": 1.0}, "fps": 8}
+    asked = []
+
+    class Watched(web.Page):
+        def _watched(self, request: Any, out: Path, stop: Any) -> Any:
+            asked.append(request.parameters)
+            yield {}
+
+    page = Watched(SimpleNamespace(model="codi-mini"), tmp_path)
+    numbers = {"seed": 1, "steps": 3, "guidance": 3.0, "bridge": 3.0}
+    list(page._made(("a ball", None, None, None, [], ["video"]), numbers, parameters, threading.Event()))
+    assert asked == [
+        {
+            **{"seed": 1, "num_inference_steps": 3, "guidance_scale": 3.0, "bridge_scale": None},
+            **{"bridge_start": {"video": 0.0}, "bridge_end": {"video": 1.0}},
+        }
+    ]

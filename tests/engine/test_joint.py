@@ -42,7 +42,7 @@ def test_bridges_off_is_independent_generation_bit_for_bit(pipe, name):
 
 def test_bridges_act_in_their_share_of_the_steps_alone(pipe):
     asked = {"inputs": "a ball", "outputs": ["image", "audio"], "seed": 3}
-    always, never = latents(pipe, **asked, bridge_start=0.0), latents(pipe, **asked, bridge_scale=0)
+    always, never = latents(pipe, **asked), latents(pipe, **asked, bridge_scale=0)
     early, late = latents(pipe, **asked, bridge_end=0.5), latents(pipe, **asked, bridge_start=0.5)
     assert torch.equal(latents(pipe, **asked, bridge_start=1.0)["image"], never["image"])
     for one, other in itertools.combinations([always["image"], never["image"], early["image"], late["image"]], 2):
@@ -57,6 +57,15 @@ def test_who_does_not_act_yet_is_not_read_either(pipe):
     assert not torch.allclose(late["audio"], apart["audio"], atol=1e-5)
 
 
+def test_an_output_is_shown_only_while_somebody_reads_it(pipe, monkeypatch):
+    asked = {"inputs": "a ball", "outputs": ["image", "audio"], "seed": 3, "num_inference_steps": 8}
+    shown, show = [], Track.show
+    monkeypatch.setattr(Track, "show", lambda t, k: shown.append((t.engine, k)) or show(t, k))
+    latents(pipe, **asked, bridge_start={"image": 0.25}, bridge_end={"image": 0.75})
+    steps = {name: [k for engine, k in shown if engine is pipe.engine(name)] for name in asked["outputs"]}
+    assert steps == {"image": [2, 3, 4, 5, 6, 7], "audio": [2, 3, 4, 5]}
+
+
 def test_guidance_ends_when_it_is_told_to(pipe):
     asked = {"inputs": "a ball", "outputs": ["image", "audio"], "seed": 3}
     always, never = latents(pipe, **asked), latents(pipe, **asked, guidance_scale=1.0)
@@ -66,8 +75,7 @@ def test_guidance_ends_when_it_is_told_to(pipe):
 
 
 def test_the_pass_without_a_prompt_is_taken_once_an_interval(pipe, monkeypatch):
-    pair = {"inputs": "a ball", "outputs": ["image", "audio"], "seed": 3}
-    asked = {**pair, "num_inference_steps": 5, "bridge_start": 0.0}
+    asked = {"inputs": "a ball", "outputs": ["image", "audio"], "seed": 3, "num_inference_steps": 5}
     taken = []
     run = Track.run
     monkeypatch.setattr(

@@ -104,6 +104,7 @@ def test_bridges_act_where_they_are_told_to_and_else_where_the_modality_does():
     assert spans(bridge_end=0.5) == [(0.0, 0.5)] * 2
     assert spans(bridge_start={"audio": 0.1}, bridge_end=0.2) == [(0.0, 0.2), (0.1, 0.2)]
     assert spans(bridge_end={"audio": 0.2}) == [own, (0.0, 0.2)]
+    assert spans(bridge_start=None, bridge_end={"video": None}) == spans()
     assert spans(defaults=replace(CODI_MINI, spans={})) == [(0.0, 1.0)] * 2
     assert call(outputs=["video"], bridge_end=0.5).parameters["bridge_end"] == {"video": 0.5}
 

@@ -184,11 +184,22 @@ def test_a_pipeline_is_called_with_one_mapping_for_each_sample():
     assert calls[1]["given"] == [{"video": "clip"}]
 
 
-@pytest.mark.parametrize(("options", "steps"), [({}, 20), ({"num_inference_steps": 12}, 12)])
-def test_figures_tell_their_bundle_and_steps_even_where_nobody_named_them(pipe, options, steps):
-    engine = PipelineEngine(pipe, {**options, "bridge_scale": 2.0}, "0123456789abcdef num_inference_steps")
+SPANS = "(video from 0.25 to 0.85 of the steps)"
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({}, ("num_inference_steps 20", f"bridge_scale 3 {SPANS}")),
+        ({"num_inference_steps": 12, "bridge_scale": 2.0}, ("num_inference_steps 12", f"bridge_scale 2.0 {SPANS}")),
+        ({"bridge_end": 1.0}, ("num_inference_steps 20", "bridge_scale 3", "bridge_end 1.0")),
+    ],
+)
+def test_figures_tell_their_bundle_and_defaults_even_where_nobody_named_them(pipe, options, told):
+    engine = PipelineEngine(pipe, options, "0123456789abcdef num_inference_steps")
+    steps, *bridges = told
     guided = "guidance_scale 3 (video with others 2)"
-    assert engine.settings == f"bundle 0123456789ab, num_inference_steps {steps}, {guided}, bridge_scale 2.0"
+    assert engine.settings == ", ".join(["bundle 0123456789ab", steps, guided, *bridges])
 
 
 def test_paired_differences_find_what_bridges_bring():

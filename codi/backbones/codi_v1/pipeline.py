@@ -48,9 +48,9 @@ class JointGuidance(Guidance):
         )
         return tuple(term for term in terms if term.weight)
 
-    def seen(self, name: str, shown: Mapping[str, Tokens | None]) -> dict[str, Tokens]:
+    def reads(self, name: str, other: str) -> bool:
         """Its own token, or the others'."""
-        return {n: tokens for n, tokens in shown.items() if tokens is not None and (n == name) == self.itself}
+        return (other == name) == self.itself
 
 
 class CoDiV1Pipeline(CoDiPipeline):
