@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -20,6 +20,7 @@ class Defaults:
         beside: by modality, `Guidance.prompt` of an output that bridges join to other outputs.
         renewal: by modality, `Guidance.renewal`.
         spans: by modality, `Guidance.start` and `Guidance.end`.
+        companions: by modality, what is made along with it, and not returned, where bridges join it to other outputs.
     """
 
     steps: int
@@ -27,6 +28,7 @@ class Defaults:
     beside: Mapping[str, float] = field(default_factory=dict)
     renewal: Mapping[str, float] = field(default_factory=dict)
     spans: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    companions: Mapping[str, str] = field(default_factory=dict)
 
     def of(self, output: str, joined: bool) -> Guidance:
         """The scales of one output; `joined`: whether bridges join it to other outputs."""
@@ -40,14 +42,21 @@ class Defaults:
             renewal=self.renewal.get(output, self.guidance.renewal),
         )
 
+    def along(self, outputs: Collection[str], given: Collection[str]) -> tuple[str, ...]:
+        """The companions of outputs that bridges join; what is made or given anyway is none."""
+        named = [self.companions[name] for name in outputs if name in self.companions and len(outputs) > 1]
+        return tuple(name for name in dict.fromkeys(named) if name not in outputs and name not in given)
+
 
 CODI_MINI: Final = Defaults(
     steps=20,
     guidance=Guidance(bridge=3.0),
-    beside={"video": 2.0},
+    beside={"video": 2.0, "audio": 1.0},
     renewal={"text": 0.7, "audio": 0.7},
     spans={"video": (0.25, 0.85)},
+    companions={"video": "audio"},
 )
 """codi-mini's figures are measured at these (why: docs/bridges.md). What other outputs tell moves a clip as the prompt
 does: beside three times the prompt's own push it keeps its colour from them, in the last steps they push what is
-settled off what the world looks like. Text and sound settle early."""
+settled off what the world looks like. Text and sound settle early, and a sound tells colour and tempo best: clips and
+pictures, clips and texts meet in one that nobody asked for."""

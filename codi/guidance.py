@@ -60,6 +60,11 @@ class Guidance:
         """The scales after that share of the steps."""
         return self if share < self.prompt_end else replace(self, prompt=min(self.prompt, 1.0))
 
+    @property
+    def joins(self) -> bool:
+        """Whether the bridge is ever read."""
+        return self.bridge > 0 and self.start < self.end
+
     def acts(self, share: float) -> bool:
         """Whether the bridge is read after that share of the steps."""
         return self.bridge > 0 and self.start <= share < self.end

@@ -74,6 +74,8 @@ class CoDiPipeline(DiffusionPipeline):
     _optional_components = list(component_names(registry()))  # noqa: RUF012 (diffusers reads it off the class)
     givens_prompt: ClassVar[bool] = True
     """Whether what is given prompts too, where its modality is no input: bridges alone carry little of what it is."""
+    defaults: Defaults = CODI_MINI
+    """Steps, scales and companions where a call names none."""
 
     def __init__(self, /, **components: Any) -> None:
         super().__init__()
@@ -93,9 +95,16 @@ class CoDiPipeline(DiffusionPipeline):
         return tuple(inputs)
 
     @classmethod
-    def needed(cls, inputs: Iterable[str], given: Iterable[str], outputs: Iterable[str]) -> set[str]:
-        """Components that a request needs."""
+    def needed(
+        cls,
+        inputs: Iterable[str],
+        given: Iterable[str],
+        outputs: Iterable[str],
+        companions: Iterable[str] | None = None,
+    ) -> set[str]:
+        """Components that a request needs; companions as in `__call__`."""
         stands, makes = tuple(given), tuple(outputs)
+        makes += cls.defaults.along(makes, stands) if companions is None else tuple(companions)
         told = (*inputs, *stands) if cls.givens_prompt else tuple(inputs)
         prompts = cls.prompting(tuple(dict.fromkeys(told)))
         table = cls.modalities()
@@ -108,11 +117,6 @@ class CoDiPipeline(DiffusionPipeline):
     @classmethod
     def check_parts(cls, folder: Path, needed: Collection[str]) -> None:
         """Refuse a request for parts that a bundle does not have; codi-mini's may be missing, bridges for one."""
-
-    @property
-    def defaults(self) -> Defaults:
-        """Steps and scales where a call names none."""
-        return CODI_MINI
 
     def clip(self, outputs: Sequence[str], duration: float | None, fps: float | None, size: int | None) -> ClipSpec:
         """What is made, with defaults for what a call leaves out.
@@ -130,6 +134,7 @@ class CoDiPipeline(DiffusionPipeline):
         inputs: Iterable[str] | None = None,
         given: Iterable[str] | None = None,
         outputs: Iterable[str] | None = None,
+        companions: Iterable[str] | None = None,
         **options: Any,
     ) -> CoDiPipeline:
         """Load a bundle.
@@ -139,6 +144,7 @@ class CoDiPipeline(DiffusionPipeline):
             inputs: modalities that will prompt; only what these three need is loaded, all where none is named.
             given: modalities that will stand.
             outputs: modalities that will be made.
+            companions: as in `__call__`.
             options: as of `DiffusionPipeline.from_pretrained` (dtype, components to override, ...).
 
         Raises:
@@ -147,10 +153,11 @@ class CoDiPipeline(DiffusionPipeline):
         folder = find_bundle(str(bundle))
         kind = pipeline_class(folder)
         if kind is not cls and issubclass(kind, cls):
-            return kind.from_pretrained(bundle, inputs=inputs, given=given, outputs=outputs, **options)
+            asked = {"inputs": inputs, "given": given, "outputs": outputs, "companions": companions}
+            return kind.from_pretrained(bundle, **asked, **options)
         check_bundle(folder)
         if not (inputs is None and given is None and outputs is None):
-            needed = cls.needed(inputs or (), given or (), outputs or ())
+            needed = cls.needed(inputs or (), given or (), outputs or (), companions)
             cls.check_parts(folder, needed)
             options = {name: None for name in component_names(cls.modalities()) if name not in needed} | options
         options.setdefault("dtype", torch.float32)
@@ -202,6 +209,7 @@ class CoDiPipeline(DiffusionPipeline):
         fps: float | None = None,
         size: int | None = None,
         scheduler: str | None = None,
+        companions: Sequence[str] | str | None = None,
         generator: torch.Generator | None = None,
         callback_on_step_end: Callable[[CoDiPipeline, int, Mapping[str, torch.Tensor]], None] | None = None,
     ) -> CoDiOutput:
@@ -221,7 +229,7 @@ class CoDiPipeline(DiffusionPipeline):
                 is named.
             num_inference_steps: of all outputs, at least 1.
             guidance_scale: w_prompt, of all outputs or by modality; 1 is no guidance. Where it names none, codi-mini
-                has 3, and 2 for a clip that bridges join to other outputs.
+                has 3, and 2 for a clip, 1 for a sound that bridges join to other outputs.
             bridge_scale: w_bridge; 0 generates the outputs independently.
             bridge_start, bridge_end: shares of the steps between which the bridges act, 0 to 1; fewer cost less. Before
                 its start others do not read an output either. Of all outputs or by modality; where neither is named,
@@ -240,6 +248,8 @@ class CoDiPipeline(DiffusionPipeline):
             fps: frames a second.
             size: pixels of a side, a multiple of 16.
             scheduler: name of a diffusers scheduler class to sample with instead of the bundle's.
+            companions: modalities that are made along and not returned, so that the outputs meet better; () for none.
+                Where it is not named, codi-mini has a sound beside a clip that bridges join to a text or a picture.
             generator: contributes its initial seed.
             callback_on_step_end: called with the pipeline, the step's index and the outputs' latents.
 
@@ -267,6 +277,8 @@ class CoDiPipeline(DiffusionPipeline):
             samples=num_outputs_per_prompt,
             clip=self.clip(outputs, duration, fps, size),
             scheduler=scheduler,
+            companions=companions,
+            makeable=self._makeable(),
             defaults=self.defaults,
         )
         tracks = self._tracks(call)
@@ -277,17 +289,23 @@ class CoDiPipeline(DiffusionPipeline):
             def on_step(index: int, latents: Mapping[str, torch.Tensor]) -> None:
                 bar.update()
                 if callback_on_step_end is not None:
-                    callback_on_step_end(self, index, latents)
+                    callback_on_step_end(self, index, {name: latents[name] for name in call.outputs})
 
             latents = denoise(tracks, call.guidance, steps, on_step)
         media = {name: self._media(name, latents[name], call) for name in call.outputs}
         return CoDiOutput(media, {"parameters": call.parameters}, several=call.samples > 1)
 
+    def _makeable(self) -> set[str]:
+        """The modalities whose parts are loaded, bridge and environment encoder too."""
+        loaded = {name for name, part in self.components.items() if part is not None}
+        return {name for name, one in self.modalities().items() if loaded.issuperset((*one.generates, *one.joins))}
+
     def _tracks(self, call: Call) -> dict[str, Track]:
-        """Outputs and givens at the start of the loop."""
+        """Outputs, companions and givens at the start of the loop."""
         like = next(p for c in self.components.values() if isinstance(c, torch.nn.Module) for p in c.parameters())
         prompt, negative, nothing = self._prompts(call, like)
-        outputs = {name: self._output(name, call, prompt, negative, like) for name in call.outputs}
+        makes = (*call.outputs, *call.companions)
+        outputs = {name: self._output(name, call, prompt, negative, like) for name in makes}
         return outputs | {name: self._given(name, call, nothing) for name in call.given[0] if name not in outputs}
 
     def _prompts(self, call: Call, like: torch.Tensor) -> tuple[Tokens, Tokens, Tokens]:

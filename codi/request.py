@@ -51,16 +51,18 @@ class Call:
     Attributes:
         inputs: media that prompt, by modality, for each sample.
         outputs: modalities to make.
+        companions: modalities that are made along, and not returned.
         given: what stands on the timeline, for each sample.
         negative: media in the place of the null prompt, for each sample.
         weights: of the inputs.
-        guidance: of each output.
+        guidance: of each output and companion.
         clip: what is made.
         steps, seed, samples, scheduler: as in `CoDiPipeline.__call__`.
     """
 
     inputs: Prompts
     outputs: tuple[str, ...]
+    companions: tuple[str, ...]
     given: tuple[Mapping[str, Stands], ...]
     negative: Prompts
     weights: Mapping[str, float]
@@ -76,6 +78,7 @@ class Call:
         """The resolved numbers, for the recipe."""
         return {
             "seed": self.seed,
+            "companions": list(self.companions),
             "num_inference_steps": self.steps,
             "guidance_scale": {name: scale.prompt for name, scale in self.guidance.items()},
             "bridge_scale": {name: scale.bridge for name, scale in self.guidance.items()},
@@ -112,9 +115,14 @@ def resolve(  # noqa: PLR0913  the arguments of the call
     guidance_end: float = 1.0,
     guidance_interval: int | None = None,
     bridge_renewal: Scale = None,
+    companions: Sequence[str] | str | None = None,
+    makeable: Collection[str] | None = None,
     defaults: Defaults = CODI_MINI,
 ) -> Call:
     """Check a call and fill in its defaults.
+
+    Args:
+        makeable: modalities that can be companions where the call names none; None for all.
 
     Raises:
         InputError: names what is wrong.
@@ -127,7 +135,7 @@ def resolve(  # noqa: PLR0913  the arguments of the call
     _check_names(wanted, stands[0], prompts[0])
     _check_spans(stands, clip)
     _check_parts(stands)
-    timed = _timed(defaults.guidance, guidance_end, guidance_interval)
+    timed = dataclasses.replace(defaults, guidance=_timed(defaults.guidance, guidance_end, guidance_interval))
     asked = {
         "guidance_scale": guidance_scale,
         "bridge_scale": bridge_scale,
@@ -135,13 +143,21 @@ def resolve(  # noqa: PLR0913  the arguments of the call
         "bridge_end": bridge_end,
         "bridge_renewal": bridge_renewal,
     }
+    if companions is None:
+        joined = any(scale.joins for scale in _guidance(wanted, asked, timed).values())
+        found = defaults.along(wanted, stands[0]) if joined else ()
+        along = tuple(name for name in found if makeable is None or name in makeable)
+    else:
+        along = (companions,) if isinstance(companions, str) else tuple(companions)
+        _check_companions(along, wanted, stands[0])
     return Call(
         inputs=prompts,
         outputs=wanted,
+        companions=along,
         given=stands,
         negative=refused,
         weights=_weights(weights or {}, {*prompts[0], *stands[0]}),
-        guidance=_guidance(wanted, asked, dataclasses.replace(defaults, guidance=timed)),
+        guidance=_guidance((*wanted, *along), asked, timed),
         clip=clip,
         steps=_whole("num_inference_steps", defaults.steps if steps is None else steps, 1),
         seed=_whole("seed", 0 if seed is None else seed, 0),
@@ -206,6 +222,14 @@ def _check_names(outputs: Sequence[str], given: Mapping[str, Stands], inputs: Ma
             raise InputError(name, "is given in part and no output", "name it among the outputs too, or give it whole")
 
 
+def _check_companions(named: Sequence[str], outputs: Sequence[str], given: Mapping[str, Stands]) -> None:
+    for place, name in enumerate(named):
+        if name not in registry():
+            raise InputError(f"companions {name}", "is not a modality", f"choose among {', '.join(registry())}")
+        if name in (*outputs, *named[:place]) or name in given:
+            raise InputError(f"companions {name}", "is made or given anyway", "leave it out")
+
+
 def _check_spans(given: Sequence[Mapping[str, Stands]], clip: ClipSpec) -> None:
     for name, stands in (item for sample in given for item in sample.items()):
         for _, stop in () if stands.part is None else stands.part.spans:
@@ -250,22 +274,30 @@ def _timed(guidance: Guidance, prompt_end: float, interval: int | None) -> Guida
 def _guidance(outputs: Sequence[str], asked: Mapping[str, Scale], defaults: Defaults) -> dict[str, Guidance]:
     """By output, what is asked for, and the defaults where nothing is."""
     _check_scales(asked)
+    bridged = {output: _bridged(output, asked, defaults) for output in outputs}
     made = {}
-    for output in outputs:
-        own = {name: _own(name, value, output) for name, value in asked.items()}
-        alone = defaults.of(output, joined=False)
-        bridge = alone.bridge if own["bridge_scale"] is None else own["bridge_scale"]
-        start, end = _span(own["bridge_start"], own["bridge_end"], alone)
-        prompt = defaults.of(output, joined=len(outputs) > 1 and bridge > 0 and start < end).prompt
-        made[output] = dataclasses.replace(
-            alone,
-            prompt=prompt if own["guidance_scale"] is None else own["guidance_scale"],
-            bridge=bridge,
-            start=start,
-            end=end,
-            renewal=alone.renewal if own["bridge_renewal"] is None else own["bridge_renewal"],
-        )
+    for output, scales in bridged.items():
+        others = [other for name, other in bridged.items() if name != output]
+        joined = scales.joins and any(other.start < scales.end for other in others)
+        named = _own("guidance_scale", asked["guidance_scale"], output)
+        prompt = defaults.of(output, joined).prompt if named is None else named
+        made[output] = dataclasses.replace(scales, prompt=prompt)
     return made
+
+
+def _bridged(output: str, asked: Mapping[str, Scale], defaults: Defaults) -> Guidance:
+    """All but the prompt's scale, which hangs on who else is there to be read."""
+    default = defaults.of(output, joined=False)
+    own = {name: _own(name, value, output) for name, value in asked.items()}
+    start, end = _span(own["bridge_start"], own["bridge_end"], default)
+    bridge, renewal = own["bridge_scale"], own["bridge_renewal"]
+    return dataclasses.replace(
+        default,
+        bridge=default.bridge if bridge is None else bridge,
+        renewal=default.renewal if renewal is None else renewal,
+        start=start,
+        end=end,
+    )
 
 
 def _span(start: float | None, end: float | None, default: Guidance) -> tuple[float, float]:

@@ -190,6 +190,11 @@ ARGUMENTS: list[tuple[list[str], str]] = [
     (["--inputs", "a", "--outputs", "video", "--num", "0"], "--num: is 0"),
     (["--inputs", "a", "--outputs", "video", "--guidance", "nan"], "--guidance: is nan; give a number from 0"),
     (["--inputs", "a", "--outputs", "video", "--guidance", "-1"], "--guidance: is -1.0"),
+    (
+        ["--inputs", "a", "--outputs", "video", "text", "--companions", "text"],
+        "--companions text: is made or given anyway; leave it out",
+    ),
+    (["--inputs", "a", "--outputs", "video", "--companions", "smell"], "smell: is not a modality"),
     (["--inputs", "a", "--outputs", "video", "--bridge-end", "2"], "--bridge-end: is 2.0; give a number from 0 to 1"),
     (["--inputs", "a", "--outputs", "video", "--bridge", "inf"], "--bridge: is inf"),
     (["--inputs", "a", "--outputs", "video", "--duration", "0"], "--duration: is 0.0; give a number above 0 to 600"),

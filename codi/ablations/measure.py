@@ -25,12 +25,7 @@ class ArmPipeline(CoDiPipeline):
     """A pipeline whose guidance is an arm's, and whose givens steer through what joins them alone."""
 
     givens_prompt: ClassVar[bool] = False
-    own: Defaults = Defaults(STEPS, Guidance())
-
-    @property
-    def defaults(self) -> Defaults:
-        """See CoDiPipeline."""
-        return self.own
+    defaults = Defaults(STEPS, Guidance())
 
 
 def pipeline_of(arm: Arm, pipe: CoDiPipeline, weights: Mapping[str, Any], join: str | None = None) -> ArmPipeline:
@@ -40,7 +35,7 @@ def pipeline_of(arm: Arm, pipe: CoDiPipeline, weights: Mapping[str, Any], join: 
     made.modules.eval().requires_grad_(False)
     parts = {name: part for name, part in made.modules.items() if name in pipe.components}
     changed = ArmPipeline(**{**pipe.components, **parts})
-    changed.own = Defaults(STEPS, arm.guidance())
+    changed.defaults = Defaults(STEPS, arm.guidance())
     changed.set_progress_bar_config(disable=True)
     made.wrap({name: changed.engine(name) for name in GRIDS})
     return changed

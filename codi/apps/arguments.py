@@ -180,6 +180,21 @@ def check_outputs(outputs: Sequence[str], given: Collection[str]) -> tuple[str, 
     return tuple(outputs)
 
 
+def companions(named: Sequence[str], there: Collection[str]) -> list[str]:
+    """The modalities that are made along; `none` for nobody.
+
+    Raises:
+        InputError: an unknown one, or one that is there anyway.
+    """
+    if list(named) == ["none"]:
+        return []
+    for index, name in enumerate(named):
+        check_modality(name)
+        if name in (*there, *named[:index]):
+            raise InputError(f"--companions {name}", "is made or given anyway", "leave it out")
+    return list(named)
+
+
 def check_given(given: Sequence[Source]) -> tuple[Source, ...]:
     """Givens, one of each modality.
 

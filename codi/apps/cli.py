@@ -38,7 +38,8 @@ def generate(  # noqa: PLR0913  the options of the command
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
     steps: Annotated[int | None, typer.Option(help="Denoising steps.")] = None,
     guidance: Annotated[
-        float | None, typer.Option(help="How strongly the inputs steer (codi-mini: 3; a clip made with others: 2).")
+        float | None,
+        typer.Option(help="How strongly the inputs steer (codi-mini: 3; with others: clips 2, sounds 1)."),
     ] = None,
     bridge: Annotated[float | None, typer.Option(help="How strongly outputs steer each other; 0: not.")] = None,
     bridge_start: Annotated[
@@ -62,6 +63,10 @@ def generate(  # noqa: PLR0913  the options of the command
     duration: Annotated[float | None, typer.Option(help="Length in seconds.")] = None,
     fps: Annotated[float | None, typer.Option(help="Video frames per second.")] = None,
     size: Annotated[int | None, typer.Option(help="Side of pictures and frames in pixels.")] = None,
+    companions: Annotated[
+        Many,
+        typer.Option(help="Made along, unseen, so that outputs meet better: none, or audio (beside a clip: audio)."),
+    ] = None,
     scheduler: Annotated[str | None, typer.Option(help="The sampler.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
@@ -92,6 +97,8 @@ def generate(  # noqa: PLR0913  the options of the command
         numbers["weights"] = arguments.weights(weights, {source.modality for source in (*prompts, *stand)})
     if scheduler is not None:
         numbers["scheduler"] = scheduler
+    if companions is not None:
+        numbers["companions"] = arguments.companions(companions, [*wanted, *(source.modality for source in stand)])
     against = arguments.read_sources(negative or [], "--negative")
     _make(request.Request(prompts, stand, wanted, numbers, against, model, device, dtype), out, not no_recipe)
 

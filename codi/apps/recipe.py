@@ -46,7 +46,7 @@ def request(recipe: Mapping[str, Any], name: str) -> Request:
             given=_sources(recipe.get("given", [])),
             negative=_sources(recipe.get("negative", [])),
             outputs=tuple(recipe["outputs"]),
-            parameters={key: value for key, value in recipe.get("parameters", {}).items() if value is not None},
+            parameters=_parameters(recipe.get("parameters", {})),
             model=recipe["model"],
             **{key: recipe[key] for key in ("device", "dtype") if key in recipe},
         )
@@ -54,6 +54,12 @@ def request(recipe: Mapping[str, Any], name: str) -> Request:
         raise
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(name, "has a recipe that cannot be replayed", "replay it from Python") from error
+
+
+def _parameters(kept: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that were named; before recipes named companions, there were none."""
+    named = {name: value for name, value in kept.items() if value is not None}
+    return named if "companions" in named else {**named, "companions": []}
 
 
 def _sources(kept: list[Mapping[str, Any]]) -> tuple[Source, ...]:

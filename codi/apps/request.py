@@ -103,6 +103,7 @@ def run(request: Request, bundle: Path, threads: int | None = None) -> Any:
             inputs={*inputs, *negative},
             given=given,
             outputs=request.outputs,
+            companions=request.parameters.get("companions"),
             dtype=getattr(torch, request.dtype),
         ).to(device)
         return pipeline(

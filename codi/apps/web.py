@@ -31,7 +31,15 @@ GUIDANCE: Final = CODI_MINI.guidance
 OWN: Final = "Where it stands at first, it is as the model has it."
 Loaded = Mapping[str, Any] | None
 """The parameters of a recipe that was loaded."""
-UNSEEN: Final = ("bridge_start", "bridge_end", "bridge_renewal", "guidance_end", "guidance_interval", "scheduler")
+UNSEEN: Final = (
+    "companions",
+    "bridge_start",
+    "bridge_end",
+    "bridge_renewal",
+    "guidance_end",
+    "guidance_interval",
+    "scheduler",
+)
 """Of these parameters, those that have no field here and are taken over as they are."""
 TITLE: Final = "codi: any set of text, image, audio and video in, any set out"
 HELP: Final = """Give anything, mark what shall stand as it is, and choose what to make. What is made together meshes;
@@ -254,7 +262,7 @@ def load_recipe(path: str | None) -> tuple[Any, ...]:
         numbers, sources = kept["parameters"], [*kept["inputs"], *kept.get("given", [])]
         prompt = next((one["value"] for one in kept["inputs"] if "value" in one), "")
         scales = [_one(numbers.get(f"{name}_scale")) for name in ("guidance", "bridge")]
-        settings = (numbers["seed"], numbers["num_inference_steps"], *scales, dict(numbers))
+        settings = (numbers["seed"], numbers["num_inference_steps"], *scales, {"companions": [], **numbers})
         fields = (prompt, list(kept["outputs"]), *settings)
     except (InputError, OSError, ValueError, KeyError, TypeError, AttributeError):
         return (_refusal(f"{Path(path).name}: carries no recipe; give a file that codi made"), *nothing)

@@ -147,5 +147,5 @@ def load_engine(model: str, options: Mapping[str, Any]) -> Engine:
     pipeline.set_progress_bar_config(disable=True)
     weights = bundle_hash(find_bundle(model))
     filled = pipeline.defaults
-    defaults = (filled.steps, filled.guidance, filled.renewal, filled.beside, filled.spans)
+    defaults = (filled.steps, filled.guidance, filled.renewal, filled.beside, filled.spans, filled.companions)
     return PipelineEngine(pipeline, options, " ".join([weights, *map(str, [*options.items(), *defaults])]))

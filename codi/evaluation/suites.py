@@ -60,9 +60,14 @@ def mesh() -> list[Cell]:
 
 
 def sets() -> list[Cell]:
-    """Every set of two outputs or more, from prompts that leave colour, tempo and phase open."""
+    """Every set of two outputs or more, from prompts that leave colour, tempo and phase open.
+
+    Those with a clip and no sound also without companions.
+    """
     several = [s for n in range(2, 5) for s in combinations(MODALITIES, n)]
-    return [Cell(_join(s), ("text",), s, naming="looks", repeats=REPEATS) for s in several]
+    cells = [Cell(_join(s), ("text",), s, naming="looks", repeats=REPEATS) for s in several]
+    silent = [cell for cell in cells if "video" in cell.outputs and "audio" not in cell.outputs]
+    return [*cells, *(replace(c, name=f"{c.name}-by-themselves", options={"companions": ()}) for c in silent)]
 
 
 def schedule() -> list[Cell]:

@@ -20,7 +20,7 @@ def test_a_recipes_scales_are_asked_for_while_the_sliders_stand_where_it_put_the
     (tmp_path / "recipe.json").write_text(json.dumps(kept))
     *_, guidance, bridge, loaded = web.load_recipe(str(tmp_path / "recipe.json"))
     numbers = {"guidance": guidance, "bridge": bridge}
-    assert loaded == parameters
+    assert loaded == {"companions": [], **parameters}
     assert web._asked("guidance", numbers, loaded, 3.0) == scale
     assert web._asked("bridge", numbers, loaded, 3.0) == {"video": 3.0}
     assert web._asked("guidance", {"guidance": 4.0}, loaded, 3.0) == 4.0
@@ -29,6 +29,7 @@ def test_a_recipes_scales_are_asked_for_while_the_sliders_stand_where_it_put_the
 
 def test_what_has_no_field_is_taken_over_from_a_recipe(tmp_path: Path) -> None:
     parameters = {"guidance_scale": 3.0, "bridge_start": {"video": 0.0}, "bridge_end": {"video": 1.0}, "fps": 8}
+    parameters["companions"] = ["audio"]
     asked = []
 
     class Watched(web.Page):
@@ -42,6 +43,6 @@ def test_what_has_no_field_is_taken_over_from_a_recipe(tmp_path: Path) -> None:
     assert asked == [
         {
             **{"seed": 1, "num_inference_steps": 3, "guidance_scale": 3.0, "bridge_scale": None},
-            **{"bridge_start": {"video": 0.0}, "bridge_end": {"video": 1.0}},
+            **{"bridge_start": {"video": 0.0}, "bridge_end": {"video": 1.0}, "companions": ["audio"]},
         }
     ]

@@ -75,7 +75,13 @@ def test_guidance_ends_when_it_is_told_to(pipe):
 
 
 def test_the_pass_without_a_prompt_is_taken_once_an_interval(pipe, monkeypatch):
-    asked = {"inputs": "a ball", "outputs": ["image", "audio"], "seed": 3, "num_inference_steps": 5}
+    asked = {
+        "inputs": "a ball",
+        "outputs": ["image", "audio"],
+        "seed": 3,
+        "num_inference_steps": 5,
+        "guidance_scale": 3.0,
+    }
     taken = []
     run = Track.run
     monkeypatch.setattr(

@@ -77,20 +77,22 @@ def test_new_noise_is_of_all_outputs_or_by_modality():
     assert [scale.renewal for scale in own.guidance.values()] == [0.3, 0.2]
 
 
-def test_a_clip_is_guided_less_where_it_is_made_together_with_others():
+def test_a_clip_and_a_sound_are_guided_less_where_they_are_made_together_with_others():
     pair = {"outputs": ["video", "audio"]}
 
     def scales(**asked):
         return [scale.prompt for scale in call(**{**pair, **asked}).guidance.values()]
 
-    assert scales() == [2.0, 3.0]
+    assert scales() == [2.0, 1.0]
+    assert scales(outputs=["image", "audio"]) == [3.0, 1.0]
     assert scales(outputs=["video"]) == [3.0]
     assert scales(outputs=["video"], given={"audio": 1}) == [3.0]
     assert scales(bridge_scale=0.0) == scales(bridge_start=0.5, bridge_end=0.5) == [3.0, 3.0]
-    assert scales(guidance_scale=3.0) == scales(guidance_scale={"video": 3.0}) == [3.0, 3.0]
+    assert scales(bridge_start={"audio": 0.9}) == [3.0, 1.0]  # nobody whom the clip could read before it ends
+    assert scales(guidance_scale=3.0) == scales(guidance_scale={"video": 3.0, "audio": 3.0}) == [3.0, 3.0]
     assert scales(guidance_scale={"audio": 4.0}) == [2.0, 4.0]
     assert scales(defaults=replace(CODI_MINI, beside={})) == [3.0, 3.0]
-    assert call(**pair).parameters["guidance_scale"] == {"video": 2.0, "audio": 3.0}
+    assert call(**pair).parameters["guidance_scale"] == {"video": 2.0, "audio": 1.0}
 
 
 def test_bridges_act_where_they_are_told_to_and_else_where_the_modality_does():

@@ -198,7 +198,7 @@ SPANS = "(video from 0.25 to 0.85 of the steps)"
 def test_figures_tell_their_bundle_and_defaults_even_where_nobody_named_them(pipe, options, told):
     engine = PipelineEngine(pipe, options, "0123456789abcdef num_inference_steps")
     steps, *bridges = told
-    guided = "guidance_scale 3 (video with others 2)"
+    guided = "guidance_scale 3 (video with others 2) (audio with others 1)"
     assert engine.settings == ", ".join(["bundle 0123456789ab", steps, guided, *bridges])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -58,9 +59,13 @@ class CoDiV1Pipeline(CoDiPipeline):
 
     _optional_components = list(component_names(modalities()))  # noqa: RUF012 (diffusers reads it off the class)
     givens_prompt: ClassVar[bool] = False
+    defaults = Defaults(steps=50, guidance=JointGuidance())
+    """Those of CoDi's release."""
 
     def __init__(self, /, **components: Any) -> None:
         super().__init__(**components)
+        guidance = JointGuidance(itself=self.mode == OFFICIAL)
+        self.defaults = dataclasses.replace(self.defaults, guidance=guidance)
 
     __init__.__signature__ = component_signature(modalities())  # type: ignore[attr-defined]
 
@@ -96,11 +101,6 @@ class CoDiV1Pipeline(CoDiPipeline):
         configs = (getattr(component, "config", None) for component in self.components.values())
         named = (config["mode"] for config in configs if isinstance(config, Mapping) and "mode" in config)
         return next(named, OFFICIAL)
-
-    @property
-    def defaults(self) -> Defaults:
-        """Those of CoDi's release."""
-        return Defaults(steps=50, guidance=JointGuidance(itself=self.mode == OFFICIAL))
 
     def clip(self, outputs: Sequence[str], duration: float | None, fps: float | None, size: int | None) -> ClipSpec:
         """Clips of 8 frames at 4 a second and 256 pixels; sounds alone last 10.24 s, beside a clip as long as it."""

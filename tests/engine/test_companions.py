@@ -1,0 +1,88 @@
+"""What is made along with outputs, and not returned."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from codi import CoDiPipeline, InputError
+from codi.defaults import CODI_MINI
+from codi.request import resolve
+from codi.sampling import Track
+from codi.types import ClipSpec
+from tests.engine.test_joint import latents
+
+PAIR = ["image", "video"]
+ASKED = {"inputs": "a ball", "outputs": PAIR, "seed": 3}
+
+
+def companions(outputs, given=None, **asked):
+    defaults = {"inputs": {"text": "x"}, "seed": 0, "steps": 1, "guidance_scale": 3.0, "bridge_scale": 1.0}
+    rest = {"negative": None, "weights": None, "samples": 1, "clip": ClipSpec(), "scheduler": None}
+    return resolve(**{**defaults, **rest, "outputs": outputs, "given": given, **asked}).companions
+
+
+def test_a_picture_and_a_clip_meet_in_a_sound_that_is_not_returned(pipe):
+    alone, three = latents(pipe, **ASKED), latents(pipe, **{**ASKED, "outputs": [*PAIR, "audio"]})
+    assert set(alone) == set(PAIR)
+    assert all(torch.equal(alone[name], three[name]) for name in PAIR)
+    made = pipe(**ASKED)
+    assert set(made.media) == set(PAIR) and made.recipe["parameters"]["companions"] == ["audio"]
+
+
+def test_without_companions_they_meet_by_themselves(pipe):
+    with_sound, by_themselves = latents(pipe, **ASKED), latents(pipe, **ASKED, companions=[])
+    assert not torch.allclose(with_sound["image"], by_themselves["image"], atol=1e-5)
+    with_text = latents(pipe, **{**ASKED, "outputs": [*PAIR, "text"]}, companions=[])
+    assert torch.equal(latents(pipe, **ASKED, companions="text")["image"], with_text["image"])
+
+
+def test_who_needs_none_has_none():
+    assert companions(["image", "video"]) == companions(["video", "text"]) == ("audio",)
+    assert companions(["image", "text", "video"]) == ("audio",)
+    assert not companions(["video"]) and not companions(["image", "text"]) and not companions(["audio", "video"])
+    assert not companions(["image", "video"], given={"audio": 1})
+    assert not companions(["image", "video"], bridge_scale=0.0)
+    assert not companions(["image", "video"], makeable={"image", "video", "text"})
+    assert not companions(["image", "video"], defaults=replace(CODI_MINI, companions={}))
+    assert companions(["video"], companions="audio") == ("audio",)
+
+
+def test_a_clip_with_a_companion_is_guided_as_a_clip_with_others():
+    asked = {"inputs": {"text": "x"}, "given": None, "seed": 0, "steps": 1, "guidance_scale": None}
+    rest = {
+        "bridge_scale": None,
+        "negative": None,
+        "weights": None,
+        "samples": 1,
+        "clip": ClipSpec(),
+        "scheduler": None,
+    }
+    call = resolve(**asked, **rest, outputs="video", companions=["audio"])
+    assert call.guidance["video"].prompt == CODI_MINI.beside["video"] and set(call.guidance) == {"video", "audio"}
+
+
+def test_nobody_is_run_for_nothing(pipe, monkeypatch):
+    ran, run = set(), Track.run
+    monkeypatch.setattr(Track, "run", lambda t, *rest: ran.add(id(t.engine)) or run(t, *rest))
+    latents(pipe, **ASKED, bridge_scale=0)
+    assert ran == {id(pipe.engine(name)) for name in PAIR}
+
+
+def test_only_what_a_request_needs_is_loaded():
+    asked = (("text",), (), ("image", "video"))
+    assert {"audio_denoiser", "audio_bridge"} <= CoDiPipeline.needed(*asked)
+    assert not any(name.startswith("audio_") for name in CoDiPipeline.needed(*asked, companions=()))
+
+
+@pytest.mark.parametrize("named", [["smell"], ["image"], ["text", "text"], "video"])
+def test_a_companion_that_cannot_be_is_named(pipe, named):
+    with pytest.raises(InputError, match=r"^companions "):
+        pipe(**ASKED, companions=named)
+
+
+def test_a_given_is_no_companion(pipe):
+    with pytest.raises(InputError, match="companions audio: is made or given anyway; leave it out"):
+        companions(["image", "video"], given={"audio": 1}, companions=["audio"])
