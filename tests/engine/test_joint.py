@@ -75,13 +75,8 @@ def test_guidance_ends_when_it_is_told_to(pipe):
 
 
 def test_the_pass_without_a_prompt_is_taken_once_an_interval(pipe, monkeypatch):
-    asked = {
-        "inputs": "a ball",
-        "outputs": ["image", "audio"],
-        "seed": 3,
-        "num_inference_steps": 5,
-        "guidance_scale": 3.0,
-    }
+    pair = {"inputs": "a ball", "outputs": ["image", "audio"], "seed": 3, "num_inference_steps": 5}
+    asked = {**pair, "guidance_scale": 3.0}
     taken = []
     run = Track.run
     monkeypatch.setattr(
@@ -93,7 +88,7 @@ def test_the_pass_without_a_prompt_is_taken_once_an_interval(pipe, monkeypatch):
     third = latents(pipe, **asked, guidance_interval=3)
     assert [k for null, k in taken if null] == [0, 0, 3, 3]
     assert len(taken) == 10 + 10 + 4
-    never = latents(pipe, **asked, guidance_scale=1.0)
+    never = latents(pipe, **pair, guidance_scale=1.0)
     gap = [float((every["image"] - other["image"]).norm()) for other in (third, never)]
     assert 0 < gap[0] < gap[1], "what is kept is nearer to what it stands for than nothing is"
 
