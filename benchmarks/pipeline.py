@@ -239,6 +239,8 @@ def joint_against_solo(pipe: CoDiPipeline, plan: Plan) -> None:
     tasks |= {name: lambda name=name: called(pipe, [name], steps) for name in names}
     ran = interleaved(tasks, plan.rounds, plan.warm_up)
 
+    counted = {label: count_flops(task) for label, task in tasks.items()}
+
     def against_sum(label: str, kind: str) -> str:
         alone = [[getattr(timing, kind) for timing in ran[name]] for name in sets[label]]
         return ratio([getattr(timing, kind) for timing in ran[label]], [sum(row) for row in zip(*alone, strict=True)])
@@ -247,9 +249,18 @@ def joint_against_solo(pipe: CoDiPipeline, plan: Plan) -> None:
         "Joint generation against the sum of solo runs",
         f"{steps} steps, default guidance: with bridges a step takes three passes of each denoiser, a solo step two, "
         "so in every step bridges that cost nothing would be 1.50. By default those on a clip act in part of the "
-        "steps; without the prompt in every other step a solo run is cheaper, too.",
-        ("outputs", "step", "whole call"),
-        [(label, against_sum(label, "step"), against_sum(label, "whole")) for label in sets],
+        "steps, and a sound beside others is not guided. Operations are counted, decoding and bridges' own included; "
+        "with no prompt in every other step a solo run is cheaper, too.",
+        ("outputs", "operations", "step", "whole call"),
+        [
+            (
+                label,
+                f"{counted[label] / sum(counted[name] for name in chosen):.2f}",
+                against_sum(label, "step"),
+                against_sum(label, "whole"),
+            )
+            for label, chosen in sets.items()
+        ],
     )
 
 

@@ -56,7 +56,7 @@ CODI_MINI: Final = Defaults(
     spans={"video": (0.25, 0.85)},
     companions={"video": "audio"},
 )
-"""codi-mini's figures are measured at these (why: docs/bridges.md). What other outputs tell moves a clip as the prompt
-does: beside three times the prompt's own push it keeps its colour from them, in the last steps they push what is
-settled off what the world looks like. Text and sound settle early, and a sound tells colour and tempo best: clips and
-pictures, clips and texts meet in one that nobody asked for."""
+"""codi-mini's figures are measured at these (why: docs/bridges.md). What other outputs tell moves clips and sounds as
+the prompt does: beside three times the prompt's own push they keep to themselves; in the last steps it pushes a clip
+that is settled off what the world looks like. Text and sound settle early. A sound tells colour and tempo best: a clip
+and a picture, a clip and a text meet in one that nobody asked for."""
