@@ -238,7 +238,6 @@ def joint_against_solo(pipe: CoDiPipeline, plan: Plan) -> None:
     }
     tasks |= {name: lambda name=name: called(pipe, [name], steps) for name in names}
     ran = interleaved(tasks, plan.rounds, plan.warm_up)
-
     counted = {label: count_flops(task) for label, task in tasks.items()}
 
     def against_sum(label: str, kind: str) -> str:
@@ -248,9 +247,9 @@ def joint_against_solo(pipe: CoDiPipeline, plan: Plan) -> None:
     table(
         "Joint generation against the sum of solo runs",
         f"{steps} steps, default guidance: with bridges a step takes three passes of each denoiser, a solo step two, "
-        "so in every step bridges that cost nothing would be 1.50. By default those on a clip act in part of the "
-        "steps, and a sound beside others is not guided. Operations are counted, decoding and bridges' own included; "
-        "with no prompt in every other step a solo run is cheaper, too.",
+        "so in every step bridges that cost nothing would be 1.50 of what is guided. By default those on a clip act in "
+        "part of the steps, and a sound among others is not guided, which takes a pass fewer. Operations are counted, "
+        "decoding and bridges' own included; with no prompt in every other step a solo run is cheaper, too.",
         ("outputs", "operations", "step", "whole call"),
         [
             (

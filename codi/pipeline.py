@@ -16,7 +16,7 @@ from codi.bundles import find_bundle, pipeline_name
 from codi.defaults import CODI_MINI, Defaults
 from codi.manifest import check_bundle
 from codi.modality import Engine, Modality, registry
-from codi.request import Call, Media, Prompts, Scale, Stands, resolve
+from codi.request import Call, Media, Prompts, Scale, Stands, names_of, resolve
 from codi.sampling import Held, Track, denoise
 from codi.types import ClipSpec, InputError, Part, Tokens
 
@@ -100,11 +100,11 @@ class CoDiPipeline(DiffusionPipeline):
         inputs: Iterable[str],
         given: Iterable[str],
         outputs: Iterable[str],
-        companions: Iterable[str] | None = None,
+        companions: Sequence[str] | str | None = None,
     ) -> set[str]:
         """Components that a request needs; companions as in `__call__`."""
         stands, makes = tuple(given), tuple(outputs)
-        makes += cls.defaults.along(makes, stands) if companions is None else tuple(companions)
+        makes += cls.defaults.along(makes, stands) if companions is None else names_of(companions)
         told = (*inputs, *stands) if cls.givens_prompt else tuple(inputs)
         prompts = cls.prompting(tuple(dict.fromkeys(told)))
         table = cls.modalities()
@@ -134,7 +134,7 @@ class CoDiPipeline(DiffusionPipeline):
         inputs: Iterable[str] | None = None,
         given: Iterable[str] | None = None,
         outputs: Iterable[str] | None = None,
-        companions: Iterable[str] | None = None,
+        companions: Sequence[str] | str | None = None,
         **options: Any,
     ) -> CoDiPipeline:
         """Load a bundle.
@@ -153,8 +153,8 @@ class CoDiPipeline(DiffusionPipeline):
         folder = find_bundle(str(bundle))
         kind = pipeline_class(folder)
         if kind is not cls and issubclass(kind, cls):
-            asked = {"inputs": inputs, "given": given, "outputs": outputs, "companions": companions}
-            return kind.from_pretrained(bundle, **asked, **options)
+            options = {"inputs": inputs, "given": given, "outputs": outputs, "companions": companions, **options}
+            return kind.from_pretrained(bundle, **options)
         check_bundle(folder)
         if not (inputs is None and given is None and outputs is None):
             needed = cls.needed(inputs or (), given or (), outputs or (), companions)
@@ -275,7 +275,7 @@ class CoDiPipeline(DiffusionPipeline):
             negative=negative_prompt,
             weights=weights,
             samples=num_outputs_per_prompt,
-            clip=self.clip(outputs, duration, fps, size),
+            clip=self.clip((*names_of(outputs), *names_of(companions or ())), duration, fps, size),
             scheduler=scheduler,
             companions=companions,
             makeable=self._makeable(),

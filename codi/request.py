@@ -127,7 +127,7 @@ def resolve(  # noqa: PLR0913  the arguments of the call
     Raises:
         InputError: names what is wrong.
     """
-    wanted = (outputs,) if isinstance(outputs, str) else tuple(outputs)
+    wanted = names_of(outputs)
     copies = _whole("num_outputs_per_prompt", samples, 1)
     spread = _spread_all({"inputs": inputs, "given": given, "negative_prompt": negative}, copies)
     stands = tuple({name: _stands(media) for name, media in sample.items()} for sample in spread["given"])
@@ -143,12 +143,13 @@ def resolve(  # noqa: PLR0913  the arguments of the call
         "bridge_end": bridge_end,
         "bridge_renewal": bridge_renewal,
     }
+    _check_scales(asked)
     if companions is None:
-        joined = any(scale.joins for scale in _guidance(wanted, asked, timed).values())
-        found = defaults.along(wanted, stands[0]) if joined else ()
+        reading = [name for name in wanted if _bridged(name, asked, timed).joins]
+        found = [name for name in defaults.along(reading, stands[0]) if name not in wanted]
         along = tuple(name for name in found if makeable is None or name in makeable)
     else:
-        along = (companions,) if isinstance(companions, str) else tuple(companions)
+        along = names_of(companions)
         _check_companions(along, wanted, stands[0])
     return Call(
         inputs=prompts,
@@ -157,13 +158,18 @@ def resolve(  # noqa: PLR0913  the arguments of the call
         given=stands,
         negative=refused,
         weights=_weights(weights or {}, {*prompts[0], *stands[0]}),
-        guidance=_guidance((*wanted, *along), asked, timed),
+        guidance=_guidance((*wanted, *along), asked, timed, refuses=bool(refused[0])),
         clip=clip,
         steps=_whole("num_inference_steps", defaults.steps if steps is None else steps, 1),
         seed=_whole("seed", 0 if seed is None else seed, 0),
         samples=len(prompts),
         scheduler=scheduler,
     )
+
+
+def names_of(named: Sequence[str] | str) -> tuple[str, ...]:
+    """One modality's name, or several."""
+    return (named,) if isinstance(named, str) else tuple(named)
 
 
 def _batch(media: Media) -> list[dict[str, Any]]:
@@ -271,16 +277,24 @@ def _timed(guidance: Guidance, prompt_end: float, interval: int | None) -> Guida
     return dataclasses.replace(guidance, prompt_end=end, interval=every)
 
 
-def _guidance(outputs: Sequence[str], asked: Mapping[str, Scale], defaults: Defaults) -> dict[str, Guidance]:
-    """By output, what is asked for, and the defaults where nothing is."""
-    _check_scales(asked)
+def _guidance(
+    outputs: Sequence[str], asked: Mapping[str, Scale], defaults: Defaults, refuses: bool
+) -> dict[str, Guidance]:
+    """By output, what is asked for, and the defaults where nothing is.
+
+    Args:
+        refuses: whether there is a negative prompt.
+    """
     bridged = {output: _bridged(output, asked, defaults) for output in outputs}
     made = {}
     for output, scales in bridged.items():
         others = [other for name, other in bridged.items() if name != output]
         joined = scales.joins and any(other.start < scales.end for other in others)
         named = _own("guidance_scale", asked["guidance_scale"], output)
-        prompt = defaults.of(output, joined).prompt if named is None else named
+        prompt = defaults.of(output, joined).prompt
+        if refuses and prompt <= 1:  # else nothing would read what is refused
+            prompt = scales.prompt
+        prompt = prompt if named is None else named
         made[output] = dataclasses.replace(scales, prompt=prompt)
     return made
 

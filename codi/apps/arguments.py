@@ -13,7 +13,7 @@ from codi import files
 from codi.media import Media
 from codi.types import At, InputError, Part
 
-MANY = ("--inputs", "--given", "--outputs", "--weights", "--negative")
+MANY = ("--inputs", "--given", "--outputs", "--companions", "--weights", "--negative")
 """Options that take any number of values."""
 
 _ASSIGNED = re.compile(r"(?P<name>[A-Za-z_]\w*)(?:@(?P<at>[^=\s]*))?=(?P<value>.*)", re.DOTALL)
@@ -189,7 +189,9 @@ def companions(named: Sequence[str], there: Collection[str]) -> list[str]:
     if list(named) == ["none"]:
         return []
     for index, name in enumerate(named):
-        check_modality(name)
+        if name not in files.formats():
+            known = ", ".join(files.formats())
+            raise InputError(f"--companions {name}", "is not a modality", f"choose among {known}, or none alone")
         if name in (*there, *named[:index]):
             raise InputError(f"--companions {name}", "is made or given anyway", "leave it out")
     return list(named)

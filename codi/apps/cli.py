@@ -65,7 +65,7 @@ def generate(  # noqa: PLR0913  the options of the command
     size: Annotated[int | None, typer.Option(help="Side of pictures and frames in pixels.")] = None,
     companions: Annotated[
         Many,
-        typer.Option(help="Made along, unseen, so that outputs meet better: none, or audio (beside a clip: audio)."),
+        typer.Option(help="Made along, not written; or none (codi-mini: audio with a clip among others but sounds)."),
     ] = None,
     scheduler: Annotated[str | None, typer.Option(help="The sampler.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
@@ -171,6 +171,7 @@ def info(
     inputs: Annotated[Many, typer.Option(help="Modalities that would prompt: say what such a request loads.")] = None,
     given: Annotated[Many, typer.Option(help="Modalities that would be given.")] = None,
     outputs: Annotated[Many, typer.Option(help="Modalities that would be made.")] = None,
+    companions: Annotated[Many, typer.Option(help="As of codi generate.")] = None,
 ) -> None:
     """The parts of a bundle: parameters and bytes; with modalities, those that such a request loads."""
     from codi.bundles import components, find_bundle
@@ -181,9 +182,11 @@ def info(
     if inputs or given or outputs:
         from codi.apps.request import needed
 
-        chosen = needed(
-            folder, *([arguments.check_modality(n) for n in names or []] for names in (inputs, given, outputs))
+        prompts, stand, makes = (
+            [arguments.check_modality(name) for name in names or []] for names in (inputs, given, outputs)
         )
+        along = None if companions is None else arguments.companions(companions, [*stand, *makes])
+        chosen = needed(folder, prompts, stand, makes, along)
         parts = [part for part in parts if part.part in chosen]
     width = max((len(part.name) for part in parts), default=5)
     for part in parts:

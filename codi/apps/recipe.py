@@ -46,7 +46,7 @@ def request(recipe: Mapping[str, Any], name: str) -> Request:
             given=_sources(recipe.get("given", [])),
             negative=_sources(recipe.get("negative", [])),
             outputs=tuple(recipe["outputs"]),
-            parameters=_parameters(recipe.get("parameters", {})),
+            parameters=parameters(recipe),
             model=recipe["model"],
             **{key: recipe[key] for key in ("device", "dtype") if key in recipe},
         )
@@ -56,9 +56,9 @@ def request(recipe: Mapping[str, Any], name: str) -> Request:
         raise InputError(name, "has a recipe that cannot be replayed", "replay it from Python") from error
 
 
-def _parameters(kept: Mapping[str, Any]) -> dict[str, Any]:
-    """Those that were named; before recipes named companions, there were none."""
-    named = {name: value for name, value in kept.items() if value is not None}
+def parameters(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that it names; before recipes named companions, there were none."""
+    named = {name: value for name, value in recipe.get("parameters", {}).items() if value is not None}
     return named if "companions" in named else {**named, "companions": []}
 
 

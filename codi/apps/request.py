@@ -103,7 +103,7 @@ def run(request: Request, bundle: Path, threads: int | None = None) -> Any:
             inputs={*inputs, *negative},
             given=given,
             outputs=request.outputs,
-            companions=request.parameters.get("companions"),
+            companions=() if request.parameters.get("bridge_scale") == 0 else request.parameters.get("companions"),
             dtype=getattr(torch, request.dtype),
         ).to(device)
         return pipeline(
@@ -141,11 +141,17 @@ def plain_warnings() -> Iterator[None]:
             warnings.showwarning = former
 
 
-def needed(bundle: Path, inputs: Sequence[str], given: Sequence[str], outputs: Sequence[str]) -> set[str]:
+def needed(
+    bundle: Path,
+    inputs: Sequence[str],
+    given: Sequence[str],
+    outputs: Sequence[str],
+    companions: Sequence[str] | None = None,
+) -> set[str]:
     """The components of a bundle that a request would load."""
     from codi.pipeline import pipeline_class
 
-    return pipeline_class(bundle).needed(inputs, given, outputs)
+    return pipeline_class(bundle).needed(inputs, given, outputs, companions)
 
 
 def _device(request: Request) -> Any:

@@ -93,7 +93,8 @@ class Studio:
 
     def _run(self, request: Request, on_step: OnStep | None, stop: threading.Event) -> Any:
         pipeline, parameters = self._loaded(), dict(request.parameters)
-        clip = pipeline.clip(request.outputs, *(parameters.get(name) for name in ("duration", "fps", "size")))
+        makes = (*request.outputs, *(parameters.get("companions") or ()))
+        clip = pipeline.clip(makes, *(parameters.get(name) for name in ("duration", "fps", "size")))
 
         def after(pipe: Any, index: int, latents: Any) -> None:
             _go_on(stop)

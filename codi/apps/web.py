@@ -30,7 +30,7 @@ LOOKS: Final = 4
 GUIDANCE: Final = CODI_MINI.guidance
 OWN: Final = "Where it stands at first, it is as the model has it."
 Loaded = Mapping[str, Any] | None
-"""The parameters of a recipe that was loaded."""
+"""The parameters and outputs of a recipe that was loaded."""
 UNSEEN: Final = (
     "companions",
     "bridge_start",
@@ -100,7 +100,7 @@ class Page:
         yield _shown(_status("is getting ready", sources[-1], 0, int(numbers["steps"] or 1)))
         try:
             parameters = {
-                **{name: value for name, value in (loaded or {}).items() if name in UNSEEN},
+                **_taken(loaded, outputs=sources[-1], standing=sources[-2]),
                 "seed": arguments.whole("seed", int(numbers["seed"] or 0), 0, 2**63 - 1),
                 "num_inference_steps": arguments.whole("steps", int(numbers["steps"] or 0), 1, 200),
                 "guidance_scale": _asked("guidance", numbers, loaded, GUIDANCE.prompt),
@@ -259,16 +259,26 @@ def load_recipe(path: str | None) -> tuple[Any, ...]:
         return (gr.skip(), *nothing)
     try:
         kept = recipe.read(Path(path)) if Path(path).suffix != ".json" else json.loads(Path(path).read_text())
-        numbers, sources = kept["parameters"], [*kept["inputs"], *kept.get("given", [])]
+        numbers, sources = recipe.parameters(kept), [*kept["inputs"], *kept.get("given", [])]
         prompt = next((one["value"] for one in kept["inputs"] if "value" in one), "")
         scales = [_one(numbers.get(f"{name}_scale")) for name in ("guidance", "bridge")]
-        settings = (numbers["seed"], numbers["num_inference_steps"], *scales, {"companions": [], **numbers})
-        fields = (prompt, list(kept["outputs"]), *settings)
+        settings = (numbers["seed"], numbers["num_inference_steps"], *scales)
+        fields = (prompt, list(kept["outputs"]), *settings, {**numbers, "outputs": kept["outputs"]})
     except (InputError, OSError, ValueError, KeyError, TypeError, AttributeError):
         return (_refusal(f"{Path(path).name}: carries no recipe; give a file that codi made"), *nothing)
     lost = [Path(one["path"]).name for one in sources if "path" in one]
     told = f"; drop these again: {', '.join(lost)}" if lost else ""
     return (f"<p role='status'>recipe loaded{html.escape(told)}</p>", *fields)
+
+
+def _taken(loaded: Loaded, outputs: Sequence[str], standing: Sequence[str]) -> dict[str, Any]:
+    """What a recipe says beside the fields; its companions are those of its own outputs."""
+    if loaded is None:
+        return {}
+    taken = {name: loaded[name] for name in UNSEEN if name in loaded}
+    if set(outputs) != set(loaded["outputs"]) or set(standing) & set(taken["companions"]):
+        taken.pop("companions")
+    return taken
 
 
 def _asked(name: str, numbers: Mapping[str, float], loaded: Loaded, default: float) -> Any:

@@ -66,6 +66,9 @@ class PipelineEngine:
         if not {"bridge_start", "bridge_end"} & self.options.keys():
             spans = [f" ({name} from {a:g} to {b:g} of the steps)" for name, (a, b) in defaults.spans.items()]
             told["bridge_scale"] = "".join([str(told["bridge_scale"]), *spans])
+        if defaults.companions and "companions" not in self.options:
+            along = [f"{other} (of {name} with others)" for name, other in defaults.companions.items()]
+            told["companions"] = " ".join(along)
         return ", ".join([f"bundle {self.identity[:12]}", *(f"{name} {value}" for name, value in told.items())])
 
     def __call__(

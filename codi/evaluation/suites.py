@@ -142,6 +142,7 @@ COMPARED: Final[dict[str, tuple[tuple[str, str], ...]]] = {
         *(("timed-on", "timed-off"), ("little-on", "little-off")),
         *(("looks-on", "looks-cascade-video-first"), ("looks-on", "looks-cascade-audio-first")),
     ),
+    "sets": tuple((name, f"{name}-by-themselves") for name in ("text+video", "image+video", "text+image+video")),
 }
 """Cells of the same prompts and seeds, compared sample by sample."""
 

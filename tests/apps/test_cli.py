@@ -79,7 +79,8 @@ def test_every_option_reaches_the_pipeline(stub: Stub) -> None:
         *("--out", "deep/er", "--seed", "3", "--steps", "4", "--guidance", "2", "--bridge", "0", "--num", "2"),
         *("--negative", "text=b", "--weights", "text=1,image=.5", "--duration", "1.5", "--fps", "4", "--size", "32"),
         *("--bridge-start", "0.25", "--bridge-end", "0.5", "--guidance-end", "0.75"),
-        *("--guidance-interval", "3", "--bridge-renewal", "0.9", "--companions", "text"),
+        *("--guidance-interval", "3", "--bridge-renewal", "0.9"),
+        *("--companions", "text"),
         *("--scheduler", "ddim", "--device", "cpu", "--dtype", "bfloat16"),
     )
     (wanted,) = stub.requests
@@ -96,10 +97,11 @@ def test_every_option_reaches_the_pipeline(stub: Stub) -> None:
     assert sorted(os.listdir("deep/er")) == ["audio_0.wav", "audio_1.wav", "video_0.mp4", "video_1.mp4"]
 
 
-def test_companions_are_none_where_that_is_said(stub: Stub) -> None:
+def test_companions_are_none_or_any_where_that_is_said(stub: Stub) -> None:
     codi("generate", "--inputs", "a", "--outputs", "image", "video", "--companions", "none")
+    codi("generate", "--inputs", "a", "--outputs", "image", "video", "--companions", "text", "audio")
     codi("generate", "--inputs", "a", "--outputs", "image", "video")
-    assert [wanted.parameters.get("companions") for wanted in stub.requests] == [[], None]
+    assert [wanted.parameters.get("companions") for wanted in stub.requests] == [[], ["text", "audio"], None]
 
 
 def test_a_recipe_from_before_there_were_companions_has_none(stub: Stub) -> None:

@@ -20,7 +20,7 @@ def test_a_recipes_scales_are_asked_for_while_the_sliders_stand_where_it_put_the
     (tmp_path / "recipe.json").write_text(json.dumps(kept))
     *_, guidance, bridge, loaded = web.load_recipe(str(tmp_path / "recipe.json"))
     numbers = {"guidance": guidance, "bridge": bridge}
-    assert loaded == {"companions": [], **parameters}
+    assert loaded == {"companions": [], **parameters, "outputs": ["video", "audio"]}
     assert web._asked("guidance", numbers, loaded, 3.0) == scale
     assert web._asked("bridge", numbers, loaded, 3.0) == {"video": 3.0}
     assert web._asked("guidance", {"guidance": 4.0}, loaded, 3.0) == 4.0
@@ -39,10 +39,12 @@ def test_what_has_no_field_is_taken_over_from_a_recipe(tmp_path: Path) -> None:
 
     page = Watched(SimpleNamespace(model="codi-mini"), tmp_path)
     numbers = {"seed": 1, "steps": 3, "guidance": 3.0, "bridge": 3.0}
-    list(page._made(("a ball", None, None, None, [], ["video"]), numbers, parameters, threading.Event()))
-    assert asked == [
-        {
-            **{"seed": 1, "num_inference_steps": 3, "guidance_scale": 3.0, "bridge_scale": None},
-            **{"bridge_start": {"video": 0.0}, "bridge_end": {"video": 1.0}, "companions": ["audio"]},
-        }
-    ]
+    loaded = {**parameters, "outputs": ["video", "text"]}
+    for outputs in (["text", "video"], ["video", "audio"]):
+        list(page._made(("a ball", None, None, None, [], outputs), numbers, loaded, threading.Event()))
+    same, other = asked
+    assert same == {
+        **{"seed": 1, "num_inference_steps": 3, "guidance_scale": 3.0, "bridge_scale": None},
+        **{"bridge_start": {"video": 0.0}, "bridge_end": {"video": 1.0}, "companions": ["audio"]},
+    }
+    assert other == {name: value for name, value in same.items() if name != "companions"}

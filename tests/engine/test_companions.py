@@ -45,6 +45,7 @@ def test_who_needs_none_has_none():
     assert not companions(["video"]) and not companions(["image", "text"]) and not companions(["audio", "video"])
     assert not companions(["image", "video"], given={"audio": 1})
     assert not companions(["image", "video"], bridge_scale=0.0)
+    assert not companions(["image", "video"], bridge_scale={"video": 0.0})
     assert not companions(["image", "video"], makeable={"image", "video", "text"})
     assert not companions(["image", "video"], defaults=replace(CODI_MINI, companions={}))
     assert companions(["video"], companions="audio") == ("audio",)
@@ -75,14 +76,15 @@ def test_only_what_a_request_needs_is_loaded():
     asked = (("text",), (), ("image", "video"))
     assert {"audio_denoiser", "audio_bridge"} <= CoDiPipeline.needed(*asked)
     assert not any(name.startswith("audio_") for name in CoDiPipeline.needed(*asked, companions=()))
+    assert CoDiPipeline.needed(*asked, companions="audio") == CoDiPipeline.needed(*asked)
 
 
 @pytest.mark.parametrize("named", [["smell"], ["image"], ["text", "text"], "video"])
-def test_a_companion_that_cannot_be_is_named(pipe, named):
+def test_a_companion_that_cannot_be_is_named(named):
     with pytest.raises(InputError, match=r"^companions "):
-        pipe(**ASKED, companions=named)
+        companions(PAIR, companions=named)
 
 
-def test_a_given_is_no_companion(pipe):
+def test_a_given_is_no_companion():
     with pytest.raises(InputError, match="companions audio: is made or given anyway; leave it out"):
         companions(["image", "video"], given={"audio": 1}, companions=["audio"])

@@ -88,6 +88,7 @@ def test_a_clip_and_a_sound_are_guided_less_where_they_are_made_together_with_ot
     assert scales(outputs=["video"]) == [3.0]
     assert scales(outputs=["video"], given={"audio": 1}) == [3.0]
     assert scales(bridge_scale=0.0) == scales(bridge_start=0.5, bridge_end=0.5) == [3.0, 3.0]
+    assert scales(negative="b") == [2.0, 3.0]  # where nothing is guided, nothing can be refused
     assert scales(bridge_start={"audio": 0.9}) == [3.0, 1.0]  # nobody whom the clip could read before it ends
     assert scales(guidance_scale=3.0) == scales(guidance_scale={"video": 3.0, "audio": 3.0}) == [3.0, 3.0]
     assert scales(guidance_scale={"audio": 4.0}) == [2.0, 4.0]

@@ -143,6 +143,12 @@ class CoDiV1Pipeline(CoDiPipeline):
 
     def _check(self, call: Call) -> None:
         partners = [name for name in call.given[0] if name not in call.outputs]
+        if self.mode == OFFICIAL and call.companions:
+            raise InputError(
+                f"companions {call.companions[0]}",
+                "would change nothing: in official mode readers see their own output alone",
+                "leave it out",
+            )
         if partners and self.mode == OFFICIAL:
             raise InputError(
                 partners[0],
