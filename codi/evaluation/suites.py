@@ -152,7 +152,7 @@ DEFAULT_COUNT: Final = {
     "held-out": 96,
     "mesh": 256,
     "sets": 64,
-    "given": 64,
+    "given": 256,
     "crossing": 64,
     "schedule": 64,
     "clock": 64,
