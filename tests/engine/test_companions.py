@@ -9,19 +9,16 @@ import torch
 
 from codi import CoDiPipeline, InputError
 from codi.defaults import CODI_MINI
-from codi.request import resolve
 from codi.sampling import Track
-from codi.types import ClipSpec
 from tests.engine.test_joint import latents
+from tests.engine.test_parts import call
 
 PAIR = ["image", "video"]
 ASKED = {"inputs": "a ball", "outputs": PAIR, "seed": 3}
 
 
-def companions(outputs, given=None, **asked):
-    defaults = {"inputs": {"text": "x"}, "seed": 0, "steps": 1, "guidance_scale": 3.0, "bridge_scale": 1.0}
-    rest = {"negative": None, "weights": None, "samples": 1, "clip": ClipSpec(), "scheduler": None}
-    return resolve(**{**defaults, **rest, "outputs": outputs, "given": given, **asked}).companions
+def companions(outputs, **asked):
+    return call(outputs=outputs, **asked).companions
 
 
 def test_a_picture_and_a_clip_meet_in_a_sound_that_is_not_returned(pipe):
@@ -52,17 +49,8 @@ def test_who_needs_none_has_none():
 
 
 def test_a_clip_with_a_companion_is_guided_as_a_clip_with_others():
-    asked = {"inputs": {"text": "x"}, "given": None, "seed": 0, "steps": 1, "guidance_scale": None}
-    rest = {
-        "bridge_scale": None,
-        "negative": None,
-        "weights": None,
-        "samples": 1,
-        "clip": ClipSpec(),
-        "scheduler": None,
-    }
-    call = resolve(**asked, **rest, outputs="video", companions=["audio"])
-    assert call.guidance["video"].prompt == CODI_MINI.beside["video"] and set(call.guidance) == {"video", "audio"}
+    guidance = call(outputs="video", companions=["audio"]).guidance
+    assert guidance["video"].prompt == CODI_MINI.beside["video"] and set(guidance) == {"video", "audio"}
 
 
 def test_nobody_is_run_for_nothing(pipe, monkeypatch):
