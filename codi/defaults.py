@@ -57,6 +57,6 @@ CODI_MINI: Final = Defaults(
     companions={"video": "audio"},
 )
 """codi-mini's figures are measured at these (why: docs/bridges.md). What other outputs tell moves clips and sounds as
-the prompt does: beside three times the prompt's own push they keep to themselves; in the last steps it pushes a clip
-that is settled off what the world looks like. Text and sound settle early. A sound tells colour and tempo best: a clip
-and a picture, a clip and a text meet in one that nobody asked for."""
+the prompt does: beside three times the prompt's own push they keep to themselves; in the last steps what others tell
+pushes a settled clip off what the world looks like. Text and sound settle early. A sound tells colour and tempo best:
+a clip and a picture, a clip and a text meet in one that nobody asked for."""

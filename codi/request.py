@@ -330,12 +330,12 @@ def _check_scales(scales: Mapping[str, Scale]) -> None:
 
 def _own(name: str, value: Scale, output: str) -> float | None:
     """What is asked for one output; None where nothing is."""
+    label = name
     if isinstance(value, Mapping):
-        name, value = f"{name} {output}", value.get(output)
+        label, value = f"{name} {output}", value.get(output)
     if value is None:
         return None
-    what = SHARES.get(name.split()[0])
-    return _number(name, value) if what is None else _share(name, value, what)
+    return _share(label, value, SHARES[name]) if name in SHARES else _number(label, value)
 
 
 def _share(name: str, value: float, what: str) -> float:

@@ -59,6 +59,11 @@ def mesh() -> list[Cell]:
     return [*cells, first, replace(first, name="looks-cascade-audio-first", outputs=TRACKS[::-1])]
 
 
+SILENT: Final = ("text+video", "image+video", "text+image+video")
+"""Sets with a clip and no sound, which codi-mini makes one along with."""
+APART: Final = "-by-themselves"
+
+
 def sets() -> list[Cell]:
     """Every set of two outputs or more, from prompts that leave colour, tempo and phase open.
 
@@ -66,8 +71,8 @@ def sets() -> list[Cell]:
     """
     several = [s for n in range(2, 5) for s in combinations(MODALITIES, n)]
     cells = [Cell(_join(s), ("text",), s, naming="looks", repeats=REPEATS) for s in several]
-    silent = [cell for cell in cells if "video" in cell.outputs and "audio" not in cell.outputs]
-    return [*cells, *(replace(c, name=f"{c.name}-by-themselves", options={"companions": ()}) for c in silent)]
+    apart = {name: f"{name}{APART}" for name in SILENT}
+    return [*cells, *(replace(c, name=apart[c.name], options={"companions": ()}) for c in cells if c.name in apart)]
 
 
 def schedule() -> list[Cell]:
@@ -142,7 +147,7 @@ COMPARED: Final[dict[str, tuple[tuple[str, str], ...]]] = {
         *(("timed-on", "timed-off"), ("little-on", "little-off")),
         *(("looks-on", "looks-cascade-video-first"), ("looks-on", "looks-cascade-audio-first")),
     ),
-    "sets": tuple((name, f"{name}-by-themselves") for name in ("text+video", "image+video", "text+image+video")),
+    "sets": tuple((name, f"{name}{APART}") for name in SILENT),
 }
 """Cells of the same prompts and seeds, compared sample by sample."""
 

@@ -202,6 +202,7 @@ def test_the_command_line_makes_all_four_from_all_four_and_again(bundles, tmp_pa
         (("--outputs", "video", "--fps", "31", "--duration", "1"), "31 frames"),
         (("--outputs", "image", "--size", "20"), "size 20"),
         (("--outputs", "image", "--given", "text=a"), "official mode"),
+        (("--outputs", "image", "--companions", "text"), "companions text: would change nothing: in official mode"),
         (("--outputs", "image", "--scheduler", "Nothing"), "Nothing"),
     ],
 )

@@ -18,7 +18,7 @@ from codi.defaults import Defaults
 from codi.guidance import Guidance, Term
 from codi.modality import Modality
 from codi.pipeline import CoDiPipeline, component_names, component_signature
-from codi.request import Call, Prompts
+from codi.request import Call, Prompts, names_of
 from codi.types import ClipSpec, InputError, Tokens
 
 
@@ -104,8 +104,7 @@ class CoDiV1Pipeline(CoDiPipeline):
 
     def clip(self, outputs: Sequence[str], duration: float | None, fps: float | None, size: int | None) -> ClipSpec:
         """Clips of 8 frames at 4 a second and 256 pixels; sounds alone last 10.24 s, beside a clip as long as it."""
-        named = (outputs,) if isinstance(outputs, str) else outputs
-        lengths = [self.engine(name).seconds for name in named if name in modalities()]  # type: ignore[attr-defined]
+        lengths = [self.engine(name).seconds for name in names_of(outputs) if name in modalities()]  # type: ignore[attr-defined]
         natural = min((length for length in lengths if length is not None), default=2.0)
         asked = {"duration": duration, "fps": fps, "size": size}
         defaults = {"duration": natural, "fps": 4.0, "size": 256}
