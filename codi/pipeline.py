@@ -238,7 +238,7 @@ class CoDiPipeline(DiffusionPipeline):
             guidance_end: share of the steps after which the prompt is followed without guidance, which costs less.
             bridge_renewal: noise level, 0 to 1, above which outputs that read others, no part of them given, get
                 new noise at every step, so that what they begin from does not decide before the others can; 1 for
-                never. Of all outputs or by modality; where it names none, 0.7 for text and audio, never for others.
+                never. Of all outputs or by modality; where it names none, 0.7 for audio, never for others.
                 Of Euler samplers of rectified flow alone; others ignore it.
             guidance_interval: steps from one pass without the prompt to the next, at least 1; more cost less.
             negative_prompt: a text, or media by modality, in the place of the null prompt.
@@ -249,7 +249,7 @@ class CoDiPipeline(DiffusionPipeline):
             size: pixels of a side, a multiple of 16.
             scheduler: name of a diffusers scheduler class to sample with instead of the bundle's.
             companions: modalities that are made along and not returned, so that the outputs meet better; () for none.
-                Where it is not named, codi-mini has a sound beside a clip that bridges join to a text or a picture.
+                Where it is not named, codi-mini has a sound and a text, where lacking, beside a clip joined to others.
             generator: contributes its initial seed.
             callback_on_step_end: called with the pipeline, the step's index and the outputs' latents.
 
@@ -304,7 +304,7 @@ class CoDiPipeline(DiffusionPipeline):
         """Outputs, companions and givens at the start of the loop."""
         like = next(p for c in self.components.values() if isinstance(c, torch.nn.Module) for p in c.parameters())
         prompt, negative, nothing = self._prompts(call, like)
-        makes = (*call.outputs, *call.companions)
+        makes = sorted((*call.outputs, *call.companions))  # sums over partners are of one order, to the last bit
         outputs = {name: self._output(name, call, prompt, negative, like) for name in makes}
         return outputs | {name: self._given(name, call, nothing) for name in call.given[0] if name not in outputs}
 

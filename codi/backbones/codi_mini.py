@@ -33,10 +33,10 @@ from codi.pipeline import CoDiPipeline
 CARD = "README.md"
 """The model card: written by hand, kept when the bundle is built anew."""
 
-SHIFTS = {"text": 1.0, "image": 12.0, "audio": 3.0, "video": 12.0}
+SHIFTS = {"text": 0.2, "image": 12.0, "audio": 3.0, "video": 12.0}
 """Shift of each modality's sampler: how far its steps crowd towards the noise, where its structure is decided.
 
-The less, the earlier it is settled: the sound leads, what is seen follows (docs/experiments.md)."""
+The less, the earlier it is settled: a text speaks first, then the sound, what is seen follows (docs/bridges.md)."""
 
 
 def schedulers() -> dict[str, Any]:

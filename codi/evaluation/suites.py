@@ -59,19 +59,19 @@ def mesh() -> list[Cell]:
     return [*cells, first, replace(first, name="looks-cascade-audio-first", outputs=TRACKS[::-1])]
 
 
-SILENT: Final = ("text+video", "image+video", "text+image+video")
-"""Sets with a clip and no sound, which codi-mini makes one along with."""
+ACCOMPANIED: Final = ("text+video", "image+video", "audio+video")
+"""Pairs with a clip, which codi-mini makes something along with."""
 APART: Final = "-by-themselves"
 
 
 def sets() -> list[Cell]:
     """Every set of two outputs or more, from prompts that leave colour, tempo and phase open.
 
-    Those with a clip and no sound also without companions.
+    Pairs with a clip also without companions.
     """
     several = [s for n in range(2, 5) for s in combinations(MODALITIES, n)]
     cells = [Cell(_join(s), ("text",), s, naming="looks", repeats=REPEATS) for s in several]
-    apart = {name: f"{name}{APART}" for name in SILENT}
+    apart = {name: f"{name}{APART}" for name in ACCOMPANIED}
     return [*cells, *(replace(c, name=apart[c.name], options={"companions": ()}) for c in cells if c.name in apart)]
 
 
@@ -147,7 +147,7 @@ COMPARED: Final[dict[str, tuple[tuple[str, str], ...]]] = {
         *(("timed-on", "timed-off"), ("little-on", "little-off")),
         *(("looks-on", "looks-cascade-video-first"), ("looks-on", "looks-cascade-audio-first")),
     ),
-    "sets": tuple((name, f"{name}{APART}") for name in SILENT),
+    "sets": tuple((name, f"{name}{APART}") for name in ACCOMPANIED),
 }
 """Cells of the same prompts and seeds, compared sample by sample."""
 
@@ -156,7 +156,7 @@ DEFAULT_COUNT: Final = {
     "complementary": 64,
     "held-out": 96,
     "mesh": 256,
-    "sets": 64,
+    "sets": 256,
     "given": 256,
     "crossing": 64,
     "schedule": 64,
