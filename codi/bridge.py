@@ -7,7 +7,7 @@ the partners show at its own moment is added beside it, without having to be fou
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -22,6 +22,8 @@ from codi.attention import attend
 from codi.components import component
 from codi.environment import BRIDGE_WIDTH
 from codi.types import Tokens
+
+Weighed = Callable[[torch.Tensor, torch.Tensor, tuple[int, ...]], torch.Tensor]
 
 SPREAD, REACH = 1 / 16, 1 / 4
 """Seconds: how far what is added is taken from about a moment, and beyond which it fades to nothing."""
@@ -63,6 +65,7 @@ class KeysValues:
         added: [batch, positions, width] what is added at the tokens' moments.
         times: [positions] seconds, NaN where a token has no time.
         parts: positions of each partner.
+        weighed: how far tokens count at each moment, `nearness` or another.
         found: what `near` gave, by clock: sites that share one share it.
     """
 
@@ -72,12 +75,13 @@ class KeysValues:
     added: torch.Tensor
     times: torch.Tensor
     parts: tuple[int, ...]
+    weighed: Weighed
     found: dict[torch.Tensor, torch.Tensor] = field(default_factory=dict)
 
     def near(self, times: torch.Tensor) -> torch.Tensor:
         """[batch, positions, width] what the partners show at the positions' [positions] seconds."""
         if times not in self.found:
-            self.found[times] = nearness(times, self.times, self.parts).to(self.added.dtype) @ self.added
+            self.found[times] = self.weighed(times, self.times, self.parts).to(self.added.dtype) @ self.added
         return self.found[times]
 
 
@@ -160,6 +164,7 @@ class Bridge(ModelMixin, ConfigMixin):
             self._added(tokens),
             tokens.times,
             tokens.parts or (len(tokens.times),),
+            nearness,
         )
 
     def _added(self, tokens: Tokens) -> torch.Tensor:

@@ -13,14 +13,17 @@ from torch import nn
 
 from codi.ablations.components import (
     GRIDS,
+    AddedBridge,
     AttentionBridge,
     Bare,
     DiscriminatedDenoiser,
     Discriminator,
     IndexBridge,
     LatentEnvironment,
+    PlainBridge,
     PooledEnvironment,
     PositionBridge,
+    SharpBridge,
     TimelessBridge,
 )
 from codi.ablations.small import EXPERT, RUNS, UNIFIED, StreamTransformer, UnifiedDenoiser, UnifiedGuidance, expert
@@ -207,6 +210,9 @@ JOINS: Final[dict[str, Callable[[Arm, Mapping[str, Any]], Joined]]] = {
     "no clock": _read(TimelessBridge),
     "index clock": _index,
     "added": _read(PositionBridge),
+    "window": _read(AddedBridge),
+    "sharp": _read(SharpBridge),
+    "plain": _read(PlainBridge),
     "discriminator": _discriminator,
     "small": _small,
     "unified": _unified,

@@ -121,6 +121,45 @@ class Nothing(nn.Module):
         return hidden.new_zeros(())
 
 
+class AddedBridge(Bridge):
+    """A bridge whose attention and whose weighing network are left out: what it adds at the same moment, alone."""
+
+    def __init__(self, sites: Mapping[str, int]) -> None:
+        super().__init__(sites)
+        for reader in self.readers.values():
+            reader.to_out = reader.dense = Nothing()
+
+
+class SharpBridge(Bridge):
+    """A bridge that adds what stands between the two nearest moments, not what lies in a window about its own."""
+
+    def prepare(self, tokens: Tokens) -> KeysValues:
+        """See Bridge."""
+        return replace(super().prepare(tokens), weighed=between)
+
+
+class PlainBridge(SharpBridge):
+    """A SharpBridge without the network that weighs what was read."""
+
+    def __init__(self, sites: Mapping[str, int]) -> None:
+        super().__init__(sites)
+        for reader in self.readers.values():
+            reader.dense = Nothing()
+
+
+def between(queries: torch.Tensor, times: torch.Tensor, parts: tuple[int, ...]) -> torch.Tensor:
+    """As `codi.bridge.nearness`: linear between the two moments about a position's own, the mean of what shares one."""
+    shares = []
+    for part in times.split(list(parts)):
+        moments, place = part.unique(return_inverse=True)
+        after = torch.searchsorted(moments, queries).clamp(1, len(moments) - 1)
+        share = ((queries - moments[after - 1]) / (moments[after] - moments[after - 1])).clamp(0, 1)[:, None]
+        held = functional.one_hot(place, len(moments)).to(times)
+        mean = (held / held.sum(0)).T
+        shares.append(mean[after - 1] * (1 - share) + mean[after] * share)
+    return torch.cat(shares, 1)
+
+
 class TimelessBridge(AttentionBridge):
     """An AttentionBridge without a clock."""
 
@@ -180,21 +219,17 @@ class PositionBridge(nn.Module):
             nn.init.zeros_(parameter)
 
     def prepare(self, tokens: Tokens) -> tuple[torch.Tensor, torch.Tensor]:
-        """Moments [n], and the mean of the tokens at each [batch, n, channels]."""
+        """Times [n] of the tokens, and what each would add [batch, n, channels]."""
         assert tokens.times is not None
-        moments, place = tokens.times.unique(return_inverse=True)
-        share = functional.one_hot(place, len(moments)).to(tokens.states.dtype)
-        return moments, torch.einsum("bkc,kn->bnc", self.embed(tokens.states), share / share.sum(0))
+        return tokens.times, self.embed(tokens.states)
 
     def read(
         self, site: str, hidden: torch.Tensor, times: torch.Tensor, prepared: tuple[torch.Tensor, torch.Tensor]
     ) -> torch.Tensor:
         """[batch, positions, channels]: what the partner shows at the positions' times, between its tokens linear."""
         moments, states = prepared
-        after = torch.searchsorted(moments, times).clamp(1, len(moments) - 1)
-        share = (times - moments[after - 1]) / (moments[after] - moments[after - 1])
-        share = share.clamp(0, 1).to(states.dtype)[:, None]
-        return self.readers[_key(site)](states[:, after - 1] * (1 - share) + states[:, after] * share)  # type: ignore[no-any-return]
+        shares = between(times, moments, (len(moments),)).to(states.dtype)
+        return self.readers[_key(site)](shares @ states)  # type: ignore[no-any-return]
 
     def has(self, site: str) -> bool:
         """Whether it stands at this attention module."""

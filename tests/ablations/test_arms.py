@@ -8,7 +8,7 @@ import torch
 
 import codi.ablations.arms as arms_module
 from codi.ablations.arms import build, load_arms
-from codi.ablations.components import PositionBridge, numbered
+from codi.ablations.components import PositionBridge, between, numbered
 from codi.ablations.measure import Setting, pipeline_of
 from codi.ablations.small import EXPERT, StreamTransformer, View
 from codi.ablations.training import _check, _trained_as, draw_pair
@@ -86,6 +86,17 @@ def test_what_is_added_is_what_the_partner_shows_at_that_moment():
     moments = torch.tensor([0.0, 1.5, 2.0], dtype=torch.float64)
     read = bridge.read("site", torch.zeros(1, 3, 4), moments, bridge.prepare(Tokens(states, times)))[0, :, 0]
     assert torch.allclose(read[1], (read[0] + read[2]) / 2, atol=1e-4) and not torch.allclose(read[0], read[2])
+
+
+@pytest.mark.parametrize("rate", [6, 8, 12])
+def test_what_lies_between_two_moments_is_linear_and_what_shares_one_counts_alike(rate):
+    moments = ((torch.arange(2 * rate, dtype=torch.float64) + 0.5) / rate).repeat_interleave(2)
+    asked = torch.tensor([-1.0, 0.7, 1.3, 9.0], dtype=torch.float64)
+    share = between(asked, torch.cat([moments, moments]), (len(moments), len(moments)))
+    assert torch.allclose(share[:, : len(moments)], share[:, len(moments) :])
+    assert torch.equal(share[:, ::2], share[:, 1::2])
+    read = share[:, : len(moments)] @ moments
+    assert torch.allclose(read, asked.clamp(moments[0], moments[-1]))
 
 
 def test_an_arm_from_before_a_setting_was_named_is_the_same_arm(tmp_path):
