@@ -28,7 +28,7 @@ class Defaults:
     beside: Mapping[str, float] = field(default_factory=dict)
     renewal: Mapping[str, float] = field(default_factory=dict)
     spans: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    companions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    companions: Mapping[str, str] = field(default_factory=dict)
 
     def of(self, output: str, joined: bool) -> Guidance:
         """The scales of one output; `joined`: whether bridges join it to other outputs."""
@@ -44,7 +44,7 @@ class Defaults:
 
     def along(self, outputs: Collection[str], given: Collection[str]) -> tuple[str, ...]:
         """The companions of outputs that bridges join; what is made or given anyway is none."""
-        named = [other for name in outputs for other in self.companions.get(name, ()) if len(outputs) > 1]
+        named = [self.companions[name] for name in outputs if name in self.companions and len(outputs) > 1]
         return tuple(name for name in dict.fromkeys(named) if name not in outputs and name not in given)
 
 
@@ -54,9 +54,9 @@ CODI_MINI: Final = Defaults(
     beside={"video": 2.0, "audio": 1.0},
     renewal={"audio": 0.7},
     spans={"video": (0.25, 0.85)},
-    companions={"video": ("audio", "text")},
+    companions={"video": "audio"},
 )
 """codi-mini's figures are measured at these (why: docs/bridges.md). What other outputs tell moves clips and sounds as
 the prompt does: beside three times the prompt's own push they keep to themselves; in the last steps what others tell
-pushes a settled clip off what the world looks like. A sound settles early. A clip and a picture agree best on a sound's
-colour, a clip and a sound on a text's tempo: they meet in what nobody asked for."""
+pushes a settled clip off what the world looks like. A sound settles early, and tells colour and tempo best: a clip and a
+picture, a clip and a text meet in one that nobody asked for."""

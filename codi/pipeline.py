@@ -249,7 +249,7 @@ class CoDiPipeline(DiffusionPipeline):
             size: pixels of a side, a multiple of 16.
             scheduler: name of a diffusers scheduler class to sample with instead of the bundle's.
             companions: modalities that are made along and not returned, so that the outputs meet better; () for none.
-                Where it is not named, codi-mini has a sound and a text, where lacking, beside a clip joined to others.
+                Where it is not named, codi-mini has a sound beside a clip that bridges join to a text or a picture.
             generator: contributes its initial seed.
             callback_on_step_end: called with the pipeline, the step's index and the outputs' latents.
 

@@ -65,7 +65,7 @@ def generate(  # noqa: PLR0913  the options of the command
     size: Annotated[int | None, typer.Option(help="Side of pictures and frames in pixels.")] = None,
     companions: Annotated[
         Many,
-        typer.Option(help="Made along, not written; or none (codi-mini: audio and text, with a clip among others)."),
+        typer.Option(help="Made along, not written; or none (codi-mini: audio with a clip among others but sounds)."),
     ] = None,
     scheduler: Annotated[str | None, typer.Option(help="The sampler.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",

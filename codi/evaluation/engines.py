@@ -67,7 +67,7 @@ class PipelineEngine:
             spans = [f" ({name} from {a:g} to {b:g} of the steps)" for name, (a, b) in defaults.spans.items()]
             told["bridge_scale"] = "".join([str(told["bridge_scale"]), *spans])
         if defaults.companions and "companions" not in self.options:
-            along = [f"{' '.join(others)} (of {name} with others)" for name, others in defaults.companions.items()]
+            along = [f"{other} (of {name} with others)" for name, other in defaults.companions.items()]
             told["companions"] = " ".join(along)
         return ", ".join([f"bundle {self.identity[:12]}", *(f"{name} {value}" for name, value in told.items())])
 

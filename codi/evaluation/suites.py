@@ -59,15 +59,15 @@ def mesh() -> list[Cell]:
     return [*cells, first, replace(first, name="looks-cascade-audio-first", outputs=TRACKS[::-1])]
 
 
-ACCOMPANIED: Final = ("text+video", "image+video", "audio+video")
-"""Pairs with a clip, which codi-mini makes something along with."""
+ACCOMPANIED: Final = ("text+video", "image+video")
+"""Pairs with a clip and no sound, which codi-mini makes one along with."""
 APART: Final = "-by-themselves"
 
 
 def sets() -> list[Cell]:
     """Every set of two outputs or more, from prompts that leave colour, tempo and phase open.
 
-    Pairs with a clip also without companions.
+    Pairs with a clip and no sound also without companions.
     """
     several = [s for n in range(2, 5) for s in combinations(MODALITIES, n)]
     cells = [Cell(_join(s), ("text",), s, naming="looks", repeats=REPEATS) for s in several]

@@ -199,7 +199,7 @@ def test_figures_tell_their_bundle_and_defaults_even_where_nobody_named_them(pip
     engine = PipelineEngine(pipe, options, "0123456789abcdef num_inference_steps")
     steps, *bridges = told
     guided = "guidance_scale 3 (video with others 2) (audio with others 1)"
-    along = "companions audio text (of video with others)"
+    along = "companions audio (of video with others)"
     assert engine.settings == ", ".join(["bundle 0123456789ab", steps, guided, *bridges, along])
 
 
