@@ -56,33 +56,42 @@ def _turns(times: torch.Tensor, pairs: int, dtype: torch.dtype) -> tuple[torch.T
 
 
 @dataclass(frozen=True)
-class KeysValues:
-    """Environment tokens projected for one bridge, once a step.
+class Added:
+    """What partners show, as it is added at its moments.
 
     Attributes:
-        keys, values: [batch, heads, positions + 1, channels]; the last position is the sink.
-        bias: [batch, positions + 1] logarithm of weights, or None.
-        added: [batch, positions, width] what is added at the tokens' moments.
+        added: [batch, positions, width] of each token.
         times: [positions] seconds, NaN where a token has no time.
         parts: positions of each partner.
         weighed: how far tokens count at each moment, `nearness` or another.
         found: what `near` gave, by clock: sites that share one share it.
     """
 
-    keys: torch.Tensor
-    values: torch.Tensor
-    bias: torch.Tensor | None
     added: torch.Tensor
     times: torch.Tensor
     parts: tuple[int, ...]
     weighed: Weighed
-    found: dict[torch.Tensor, torch.Tensor] = field(default_factory=dict)
+    found: dict[torch.Tensor, torch.Tensor] = field(default_factory=dict, kw_only=True)
 
     def near(self, times: torch.Tensor) -> torch.Tensor:
         """[batch, positions, width] what the partners show at the positions' [positions] seconds."""
         if times not in self.found:
             self.found[times] = self.weighed(times, self.times, self.parts).to(self.added.dtype) @ self.added
         return self.found[times]
+
+
+@dataclass(frozen=True)
+class KeysValues(Added):
+    """Environment tokens projected for one bridge, once a step.
+
+    Attributes:
+        keys, values: [batch, heads, positions + 1, channels]; the last position is the sink.
+        bias: [batch, positions + 1] logarithm of weights, or None.
+    """
+
+    keys: torch.Tensor
+    values: torch.Tensor
+    bias: torch.Tensor | None
 
 
 class Reader(nn.Module):
@@ -158,13 +167,13 @@ class Bridge(ModelMixin, ConfigMixin):
         sink = repeat(self.sink, "h c -> b h 1 c", b=keys.shape[0])
         bias = None if tokens.bias is None else functional.pad(tokens.bias, (0, 1))
         return KeysValues(
-            torch.cat([keys, sink], 2),
-            torch.cat([values, torch.zeros_like(sink)], 2),
-            bias,
             self._added(tokens),
             tokens.times,
             tokens.parts or (len(tokens.times),),
             nearness,
+            torch.cat([keys, sink], 2),
+            torch.cat([values, torch.zeros_like(sink)], 2),
+            bias,
         )
 
     def _added(self, tokens: Tokens) -> torch.Tensor:

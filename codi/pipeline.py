@@ -304,9 +304,10 @@ class CoDiPipeline(DiffusionPipeline):
         """Outputs, companions and givens at the start of the loop."""
         like = next(p for c in self.components.values() if isinstance(c, torch.nn.Module) for p in c.parameters())
         prompt, negative, nothing = self._prompts(call, like)
-        makes = sorted((*call.outputs, *call.companions))  # sums over partners are of one order, to the last bit
+        # In one order, however they were named: sums over partners are then the same to the last bit.
+        makes, stands = sorted((*call.outputs, *call.companions)), sorted(call.given[0])
         outputs = {name: self._output(name, call, prompt, negative, like) for name in makes}
-        return outputs | {name: self._given(name, call, nothing) for name in call.given[0] if name not in outputs}
+        return outputs | {name: self._given(name, call, nothing) for name in stands if name not in outputs}
 
     def _prompts(self, call: Call, like: torch.Tensor) -> tuple[Tokens, Tokens, Tokens]:
         """What prompted passes attend to, what unprompted ones do, and what givens do."""

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from codi import CoDiPipeline
+from codi.backbones.codi_mini import SHIFTS
 from codi.evaluation.cells import Cell, sample_cell
 from codi.evaluation.engines import PipelineEngine
 from codi.evaluation.retrieval import score_retrieval
@@ -24,6 +25,11 @@ def engine() -> PipelineEngine:
     pipeline = CoDiPipeline.from_pretrained("codi-mini")
     pipeline.set_progress_bar_config(disable=True)
     return PipelineEngine(pipeline, {"num_inference_steps": 12})
+
+
+def test_it_samples_as_its_backbone_says(engine):
+    shifts = {name: getattr(engine.pipeline, f"{name}_scheduler").config.shift for name in EVERY}
+    assert shifts == SHIFTS
 
 
 @pytest.fixture(scope="module")

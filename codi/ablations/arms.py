@@ -13,7 +13,6 @@ from torch import nn
 
 from codi.ablations.components import (
     GRIDS,
-    AddedBridge,
     AttentionBridge,
     Bare,
     DiscriminatedDenoiser,
@@ -25,6 +24,7 @@ from codi.ablations.components import (
     PositionBridge,
     SharpBridge,
     TimelessBridge,
+    WindowBridge,
 )
 from codi.ablations.small import EXPERT, RUNS, UNIFIED, StreamTransformer, UnifiedDenoiser, UnifiedGuidance, expert
 from codi.bridge import Bridge
@@ -210,7 +210,7 @@ JOINS: Final[dict[str, Callable[[Arm, Mapping[str, Any]], Joined]]] = {
     "no clock": _read(TimelessBridge),
     "index clock": _index,
     "added": _read(PositionBridge),
-    "window": _read(AddedBridge),
+    "window": _read(WindowBridge),
     "sharp": _read(SharpBridge),
     "plain": _read(PlainBridge),
     "discriminator": _discriminator,

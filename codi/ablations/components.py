@@ -12,7 +12,7 @@ from einops import rearrange, reduce, repeat
 from torch import nn
 from torch.nn import functional
 
-from codi.bridge import Bridge, KeysValues
+from codi.bridge import Added, Bridge, KeysValues, Weighed, nearness
 from codi.environment import BRIDGE_WIDTH, EnvironmentEncoder
 from codi.modality import Denoiser
 from codi.types import Denoised, Tokens
@@ -121,15 +121,6 @@ class Nothing(nn.Module):
         return hidden.new_zeros(())
 
 
-class AddedBridge(Bridge):
-    """A bridge whose attention and whose weighing network are left out: what it adds at the same moment, alone."""
-
-    def __init__(self, sites: Mapping[str, int]) -> None:
-        super().__init__(sites)
-        for reader in self.readers.values():
-            reader.to_out = reader.dense = Nothing()
-
-
 class SharpBridge(Bridge):
     """A bridge that adds what stands between the two nearest moments, not what lies in a window about its own."""
 
@@ -209,6 +200,8 @@ class PositionBridge(nn.Module):
         sites: channels of each site.
     """
 
+    weighed: Weighed = staticmethod(between)
+
     def __init__(self, sites: dict[str, int]) -> None:
         super().__init__()
         self.embed = nn.Sequential(nn.Linear(BRIDGE_WIDTH, BRIDGE_WIDTH), nn.SiLU())
@@ -218,22 +211,24 @@ class PositionBridge(nn.Module):
         for parameter in self.readers.parameters():
             nn.init.zeros_(parameter)
 
-    def prepare(self, tokens: Tokens) -> tuple[torch.Tensor, torch.Tensor]:
-        """Times [n] of the tokens, and what each would add [batch, n, channels]."""
+    def prepare(self, tokens: Tokens) -> Added:
+        """What each token [batch, n, channels] would add."""
         assert tokens.times is not None
-        return tokens.times, self.embed(tokens.states)
+        return Added(self.embed(tokens.states), tokens.times, (len(tokens.times),), self.weighed)
 
-    def read(
-        self, site: str, hidden: torch.Tensor, times: torch.Tensor, prepared: tuple[torch.Tensor, torch.Tensor]
-    ) -> torch.Tensor:
-        """[batch, positions, channels]: what the partner shows at the positions' times, between its tokens linear."""
-        moments, states = prepared
-        shares = between(times, moments, (len(moments),)).to(states.dtype)
-        return self.readers[_key(site)](shares @ states)  # type: ignore[no-any-return]
+    def read(self, site: str, hidden: torch.Tensor, times: torch.Tensor, prepared: Added) -> torch.Tensor:
+        """[batch, positions, channels]: what the partner shows at the positions' times."""
+        return self.readers[_key(site)](prepared.near(times))  # type: ignore[no-any-return]
 
     def has(self, site: str) -> bool:
         """Whether it stands at this attention module."""
         return _key(site) in self.readers
+
+
+class WindowBridge(PositionBridge):
+    """A PositionBridge that adds what lies in a window about a moment, as ours do."""
+
+    weighed: Weighed = staticmethod(nearness)
 
 
 def _key(site: str) -> str:

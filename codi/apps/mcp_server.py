@@ -61,8 +61,8 @@ class Model(BaseModel):
     bytes: int
 
 
-LIGHTLY = 0.65
-"""Strength of an edit that keeps where things are and when they happen."""
+LIGHTLY, WHOLE = 0.65, (TEXT,)
+"""Strength of an edit that keeps where things are and when they happen; what is all made anew, for its prompt says it."""
 
 File = Annotated[str, Field(description="A file below the server's folder.")]
 
@@ -131,7 +131,7 @@ class Tools:
             wanted = arguments.check_outputs(outputs or [source.modality], ())
             if strength is not None and source.modality not in wanted:
                 raise InputError("strength", f"is of {source.modality}, which is no output", "leave one of them out")
-            share = strength or (1.0 if questions.moves(change) else LIGHTLY)
+            share = strength or (1.0 if questions.moves(change) or source.modality in WHOLE else LIGHTLY)
             stand = (replace(source, strength=share),) if share < 1 and source.modality in wanted else ()
             return self._make(prompts, stand, wanted, self._seed(file) if seed is None else seed, steps, context)
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import combinations, permutations
 from typing import Final
 
+from codi.defaults import CODI_MINI
 from codi.evaluation.cells import Cell
 
 MODALITIES: Final = ("text", "image", "audio", "video")
@@ -59,15 +60,15 @@ def mesh() -> list[Cell]:
     return [*cells, first, replace(first, name="looks-cascade-audio-first", outputs=TRACKS[::-1])]
 
 
-ACCOMPANIED: Final = ("text+video", "image+video")
-"""Pairs with a clip and no sound, which codi-mini makes one along with."""
+ACCOMPANIED: Final = tuple("+".join(pair) for pair in combinations(MODALITIES, 2) if CODI_MINI.along(pair, ()))
+"""Pairs that codi-mini makes something along with."""
 APART: Final = "-by-themselves"
 
 
 def sets() -> list[Cell]:
     """Every set of two outputs or more, from prompts that leave colour, tempo and phase open.
 
-    Pairs with a clip and no sound also without companions.
+    Pairs that have companions also without.
     """
     several = [s for n in range(2, 5) for s in combinations(MODALITIES, n)]
     cells = [Cell(_join(s), ("text",), s, naming="looks", repeats=REPEATS) for s in several]

@@ -97,6 +97,19 @@ def test_what_lies_between_two_moments_is_linear_and_what_shares_one_counts_alik
     assert torch.equal(share[:, ::2], share[:, 1::2])
     read = share[:, : len(moments)] @ moments
     assert torch.allclose(read, asked.clamp(moments[0], moments[-1]))
+    far = (asked[1:3, None] - moments).abs() > 1 / rate
+    assert far.any() and not share[1:3, : len(moments)][far].any()
+
+
+def test_arms_that_add_otherwise_read_otherwise(pipe):
+    for one, other in (("ours", "sharp"), ("added", "window"), ("sharp", "plain")):
+        weights = {join: stirred(ARMS[join], pipe) for join in (one, other)}
+        shared = {key: weights[one][key] for key in weights[other]}
+        made = [
+            latents(pipeline_of(ARMS[join], pipe, kept), **ASKED)["audio"]
+            for join, kept in ((one, weights[one]), (other, shared))
+        ]
+        assert not torch.allclose(*made, atol=1e-4)
 
 
 def test_an_arm_from_before_a_setting_was_named_is_the_same_arm(tmp_path):

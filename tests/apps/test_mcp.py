@@ -62,6 +62,11 @@ def test_an_assistant_chains_its_calls(bundle: Path, tmp_path: Path) -> None:
             anew = (await client.call_tool("edit", asked)).structured_content["files"]["video"]
             given = json.loads(video.read_recipe(tmp_path / anew))["given"]
             assert [one["strength"] for one in given] == ([] if strength is None else [strength])
+        caption = {"file": sound.structured_content["files"]["audio"], "change": "make it blue", "outputs": ["text"]}
+        said = (await client.call_tool("edit", {**caption, "steps": 2})).structured_content["files"]["text"]
+        words = {"file": said, "change": "make it red", "steps": 2}
+        anew = (await client.call_tool("edit", words)).structured_content["files"]["text"]
+        assert json.loads((tmp_path / anew).with_suffix(".json").read_text())["given"] == []
         refused = await client.call_tool("edit", {**asked, "outputs": ["audio"], "strength": 0.5})
         assert refused.is_error and "strength" in refused.content[0].text
         near = ["image@~0.5=" + made["files"]["image"]]

@@ -12,6 +12,7 @@ from codi import At, CoDiPipeline, Part
 from codi.media import Audio, Video
 from codi.modality import registry
 from codi.sampling import Track
+from tests.samples import clicks, clip, picture
 
 NAMES = tuple(registry())
 STEPS = 2
@@ -147,6 +148,13 @@ def test_the_order_of_outputs_does_not_matter(pipe):
     forward = latents(pipe, inputs="a ball", outputs=NAMES, seed=1)
     backward = latents(pipe, inputs="a ball", outputs=NAMES[::-1], seed=1)
     assert all(torch.equal(forward[name], backward[name]) for name in NAMES)
+
+
+def test_the_order_of_givens_does_not_matter(pipe):
+    given = {"audio": clicks(), "video": clip(), "image": picture()}
+    asked = {"outputs": ["text"], "seed": 3, "weights": dict.fromkeys(given, 0.0)}
+    one, other = (latents(pipe, given=stands, **asked)["text"] for stands in (given, dict(reversed(given.items()))))
+    assert torch.equal(one, other) and not torch.equal(one, latents(pipe, outputs=["text"], seed=3)["text"])
 
 
 def test_a_sample_of_a_batch_is_the_same_seed_alone(pipe):

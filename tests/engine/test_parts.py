@@ -73,6 +73,7 @@ def test_new_noise_is_of_all_outputs_or_by_modality():
         levels[str(asked)] = [made.guidance[name].renewal for name in pair["outputs"]]
         assert made.parameters["bridge_renewal"] == dict(zip(pair["outputs"], levels[str(asked)], strict=True))
     assert levels == {"None": [1.0, 0.7], "0.5": [0.5, 0.5], "{'image': 0.9}": [0.9, 0.7]}
+    assert call(outputs=["text", "video"]).parameters["bridge_renewal"] == {"text": 1.0, "video": 1.0, "audio": 0.7}
     own = call(**pair, defaults=Defaults(20, Guidance(renewal=0.3), renewal={"audio": 0.2}))
     assert [scale.renewal for scale in own.guidance.values()] == [0.3, 0.2]
 
