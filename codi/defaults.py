@@ -58,5 +58,5 @@ CODI_MINI: Final = Defaults(
 )
 """codi-mini's figures are measured at these (why: docs/bridges.md). What other outputs tell moves clips and sounds as
 the prompt does: beside three times the prompt's own push they keep to themselves; in the last steps what others tell
-pushes a settled clip off what the world looks like. A sound settles early, and tells colour and tempo best: a clip and
-a picture, a clip and a text meet in one that nobody asked for."""
+pushes a settled clip off what the world looks like. A sound settles early, a text at once (its sampler). A clip and a
+picture, a clip and a text meet best in a sound that nobody asked for."""

@@ -62,7 +62,7 @@ class Model(BaseModel):
 
 
 LIGHTLY, WHOLE = 0.65, (TEXT,)
-"""Strength of an edit that keeps where things are and when they happen; what is all made anew, for its prompt says it."""
+"""Strength of an edit that keeps where things are and when they happen; what is made anew: its prompt says it all."""
 
 File = Annotated[str, Field(description="A file below the server's folder.")]
 
