@@ -23,7 +23,7 @@ from codi.training.levels import shifted
 from codi.types import Tokens
 from codi.worlds.sounding_shapes.factors import FACTORS, SHOWN
 
-LEVELS = (0.99, 0.98, 0.97, 0.96, 0.94, 0.92, 0.9, 0.87, 0.84, 0.8, 0.75, 0.7, 0.65, 0.6, 0.5, 0.4, 0.3)
+LEVELS = (0.99, 0.98, 0.97, 0.96, 0.94, 0.92, 0.9, 0.87, 0.84, 0.8, 0.75, 0.7, 0.65, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.02)
 
 
 def main() -> None:
@@ -45,7 +45,7 @@ def main() -> None:
     for axis, factor in zip(axes, ("colour", "tempo"), strict=True):
         chance = 1 / len(FACTORS[factor])
         axis.axhline(chance, color="grey", linewidth=0.5)
-        axis.set(title=factor, xlabel="noise level; dots: steps of 12", xlim=(1, 0.3), ylim=(0, 1.02))
+        axis.set(title=factor, xlabel="noise level; dots: steps of 12", xlim=(1, 0), ylim=(0, 1.02))
     axes[0].set_ylabel("read right")
     axes[0].legend()
     figure.savefig(args.out / "known.png", dpi=90)
