@@ -39,6 +39,15 @@ def mixed(
     return Tokens(torch.cat(states, dim=1), None, bias) if bias.isfinite().any() else null(len(prompts), bias)
 
 
+def beside(prompt: Tokens, others: Sequence[Tokens]) -> Tokens:
+    """A prompt with others after it, which stand alone where it is the null prompt; itself where there are none."""
+    if not others:
+        return prompt
+    parts = [prompt, *others] if prompt.states.any() else others
+    biases = [part.states.new_zeros(part.states.shape[:2]) if part.bias is None else part.bias for part in parts]
+    return Tokens(torch.cat([part.states for part in parts], dim=1), None, torch.cat(biases, dim=1))
+
+
 def _each(engine: Engine, media: list[Any]) -> torch.Tensor:
     """Tokens of a batch of media; one that stands in every sample is read once."""
     if all(medium is media[0] for medium in media):

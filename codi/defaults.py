@@ -19,6 +19,7 @@ class Defaults:
         guidance: of an output, but for what follows.
         beside: by modality, `Guidance.prompt` of an output that bridges join to other outputs.
         renewal: by modality, `Guidance.renewal`.
+        prompting: by modality, `Guidance.prompting`.
         spans: by modality, `Guidance.start` and `Guidance.end`.
         companions: by modality, what is made along with it, and not returned, where bridges join it to other outputs.
     """
@@ -27,6 +28,7 @@ class Defaults:
     guidance: Guidance
     beside: Mapping[str, float] = field(default_factory=dict)
     renewal: Mapping[str, float] = field(default_factory=dict)
+    prompting: Mapping[str, float] = field(default_factory=dict)
     spans: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     companions: Mapping[str, str] = field(default_factory=dict)
 
@@ -40,6 +42,7 @@ class Defaults:
             end=end,
             prompt=beside.get(output, self.guidance.prompt),
             renewal=self.renewal.get(output, self.guidance.renewal),
+            prompting=self.prompting.get(output, self.guidance.prompting),
         )
 
     def along(self, outputs: Collection[str], given: Collection[str]) -> tuple[str, ...]:
@@ -53,8 +56,9 @@ CODI_MINI: Final = Defaults(
     guidance=Guidance(bridge=3.0),
     beside={"video": 2.0, "audio": 1.0},
     renewal={"audio": 0.7},
+    prompting={"text": 0.45},
     spans={"video": (0.25, 0.85)},
-    companions={"video": "audio"},
+    companions=dict.fromkeys(("image", "audio", "video"), "text"),
 )
 """codi-mini's figures are measured at these (why: docs/bridges.md). What other outputs tell moves clips and sounds as
 the prompt does: beside three times the prompt's own push they keep to themselves; in the last steps what others tell

@@ -46,6 +46,8 @@ class Guidance:
         renewal: the noise level above which an output that reads partners, no part of it given, gets new noise
             at every step; 1 for never. What it begins from would else decide for it before the partners can
             (stochasticity corrects what earlier steps did, Karras et al. 2022, section 4).
+        prompting: the noise level below which what an output is about to become prompts those that read it; 0 for
+            never. A prompt names what bridges, made for what happens when, tell less surely.
     """
 
     prompt: float = 3.0
@@ -55,6 +57,7 @@ class Guidance:
     prompt_end: float = 1.0
     interval: int = 1
     renewal: float = 1.0
+    prompting: float = 0.0
 
     def at(self, share: float) -> Self:
         """The scales after that share of the steps."""

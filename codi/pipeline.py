@@ -11,14 +11,15 @@ from typing import Any, ClassVar
 import torch
 from diffusers import DiffusionPipeline
 
-from codi import conditioning, files, schedule
+from codi import conditioning, files
 from codi.bundles import find_bundle, pipeline_name
 from codi.defaults import CODI_MINI, Defaults
 from codi.manifest import check_bundle
 from codi.modality import Engine, Modality, registry
 from codi.request import Call, Media, Prompts, Scale, Stands, names_of, resolve
-from codi.sampling import Held, Track, denoise
-from codi.types import ClipSpec, InputError, Part, Tokens
+from codi.sampling import denoise, tellers
+from codi.staging import Prompting, Stage
+from codi.types import ClipSpec, InputError, Tokens
 
 
 def component_names(modalities: Mapping[str, Modality]) -> tuple[str, ...]:
@@ -112,7 +113,14 @@ class CoDiPipeline(DiffusionPipeline):
         found |= {part for name in stands for part in table[name].stands}
         found |= {part for name in makes for part in table[name].generates}
         joint = len({*stands, *makes}) > 1
-        return found | {part for name in makes if joint for part in table[name].joins}
+        return found | {part for name in makes if joint for part in cls.joining(name)}
+
+    @classmethod
+    def joining(cls, name: str) -> tuple[str, ...]:
+        """Components that an output needs beside those where anything else stands on the timeline."""
+        modality = cls.modalities()[name]
+        tells = cls.defaults.of(name, joined=True).prompting > 0
+        return (*modality.joins, *(modality.prompts if tells else ()))
 
     @classmethod
     def check_parts(cls, folder: Path, needed: Collection[str]) -> None:
@@ -202,6 +210,7 @@ class CoDiPipeline(DiffusionPipeline):
         guidance_end: float = 1.0,
         guidance_interval: int | None = None,
         bridge_renewal: Scale = None,
+        bridge_prompting: Scale = None,
         negative_prompt: Media = None,
         weights: Mapping[str, float] | None = None,
         num_outputs_per_prompt: int = 1,
@@ -240,6 +249,9 @@ class CoDiPipeline(DiffusionPipeline):
                 new noise at every step, so that what they begin from does not decide before the others can; 1 for
                 never. Of all outputs or by modality; where it names none, 0.7 for audio, never for others.
                 Of Euler samplers of rectified flow alone; others ignore it.
+            bridge_prompting: noise level, 0 to 1, below which an output prompts those that read it with what it is
+                about to become, as a given would; 0 for never. Of all outputs or by modality; where it names none,
+                0.45 for text, never for others. Of samplers of rectified flow alone; others ignore it.
             guidance_interval: steps from one pass without the prompt to the next, at least 1; more cost less.
             negative_prompt: a text, or media by modality, in the place of the null prompt.
             weights: of inputs and givens that prompt by modality, at least 0, 1 where not named.
@@ -249,7 +261,7 @@ class CoDiPipeline(DiffusionPipeline):
             size: pixels of a side, a multiple of 16.
             scheduler: name of a diffusers scheduler class to sample with instead of the bundle's.
             companions: modalities that are made along and not returned, so that the outputs meet better; () for none.
-                Where it is not named, codi-mini has a sound beside a clip that bridges join to a text or a picture.
+                Where it is not named, codi-mini has a text beside outputs that bridges join.
             generator: contributes its initial seed.
             callback_on_step_end: called with the pipeline, the step's index and the outputs' latents.
 
@@ -272,6 +284,7 @@ class CoDiPipeline(DiffusionPipeline):
             guidance_end=guidance_end,
             guidance_interval=guidance_interval,
             bridge_renewal=bridge_renewal,
+            bridge_prompting=bridge_prompting,
             negative=negative_prompt,
             weights=weights,
             samples=num_outputs_per_prompt,
@@ -281,7 +294,8 @@ class CoDiPipeline(DiffusionPipeline):
             makeable=self._makeable(),
             defaults=self.defaults,
         )
-        tracks = self._tracks(call)
+        stage = self._stage(call)
+        tracks = stage.tracks()
         # A scheduler may take more steps than were asked for.
         steps = next(len(track.scheduler.timesteps) for track in tracks.values() if track.scheduler is not None)
         with self.progress_bar(total=steps) as bar:
@@ -292,29 +306,34 @@ class CoDiPipeline(DiffusionPipeline):
                     callback_on_step_end(self, index, {name: latents[name] for name in call.outputs})
 
             latents = denoise(tracks, call.guidance, steps, on_step)
-        media = {name: self._media(name, latents[name], call) for name in call.outputs}
+        media = {name: stage.media(name, latents[name]) for name in call.outputs}
         return CoDiOutput(media, {"parameters": call.parameters}, several=call.samples > 1)
 
     def _makeable(self) -> set[str]:
-        """The modalities whose parts are loaded, bridge and environment encoder too."""
-        loaded = {name for name, part in self.components.items() if part is not None}
-        return {name for name, one in self.modalities().items() if loaded.issuperset((*one.generates, *one.joins))}
+        """The modalities whose parts are loaded, those that join them to others too."""
+        loaded, table = {name for name, part in self.components.items() if part is not None}, self.modalities()
+        return {name for name, one in table.items() if loaded.issuperset((*one.generates, *self.joining(name)))}
 
-    def _tracks(self, call: Call) -> dict[str, Track]:
-        """Outputs, companions and givens at the start of the loop."""
+    def _stage(self, call: Call) -> Stage:
         like = next(p for c in self.components.values() if isinstance(c, torch.nn.Module) for p in c.parameters())
-        prompt, negative, nothing = self._prompts(call, like)
-        # In one order, however they were named: sums over partners are then the same to the last bit.
-        makes, stands = sorted((*call.outputs, *call.companions)), sorted(call.given[0])
-        outputs = {name: self._output(name, call, prompt, negative, like) for name in makes}
-        return outputs | {name: self._given(name, call, nothing) for name in stands if name not in outputs}
+        engines = {name: self.engine(name) for name in (*call.guidance, *call.given[0])}
+        schedulers = {name: self.components[f"{name}_scheduler"] for name in call.guidance}
+        told = tellers(call.guidance)
+        for name in told:
+            self._check_prompts(name)
+        return Stage(call, engines, schedulers, self._prompts(call, like), told)
 
-    def _prompts(self, call: Call, like: torch.Tensor) -> tuple[Tokens, Tokens, Tokens]:
-        """What prompted passes attend to, what unprompted ones do, and what givens do."""
+    def _check_prompts(self, name: str) -> None:
+        missing = [part for part in self.modalities()[name].prompts if self.components[part] is None]
+        if missing:
+            raise InputError(f"bridge_prompting {name}", f"needs {missing[0]}", f"load {name} as an input, or give 0")
+
+    def _prompts(self, call: Call, like: torch.Tensor) -> Prompting:
+        """What passes attend to."""
         nothing = conditioning.null(call.samples, like)
         prompts = (self._shown(call), call.negative)
         prompt, negative = (self._prompt(each, call.weights) or nothing for each in prompts)
-        return prompt, negative, nothing
+        return Prompting(prompt, negative, nothing)
 
     def _shown(self, call: Call) -> Prompts:
         """The inputs, and what stands of modalities that are none of them: a clip goes on as it began."""
@@ -335,59 +354,6 @@ class CoDiPipeline(DiffusionPipeline):
     def _prompt(self, prompts: Prompts, weights: Mapping[str, float]) -> Tokens | None:
         engines = {name: self.engine(name) for name in prompts[0]}
         return conditioning.mixed(prompts, engines, weights) if engines else None
-
-    def _output(self, name: str, call: Call, prompt: Tokens, negative: Tokens, like: torch.Tensor) -> Track:
-        engine, noise = self.engine(name), schedule.Noise(call.seed, name)
-        scheduler = schedule.chosen(getattr(self, f"{name}_scheduler"), call.scheduler)
-        scheduler = schedule.prepared(scheduler, call.steps, like.device)
-        white = noise.white(engine.latent_shape(call.clip), call.samples)
-        latent = white.to(like.device, like.dtype)
-        latent = latent * getattr(scheduler, "init_noise_sigma", 1.0)
-        clock = engine.clock(call.clip).to(like.device)
-        held = self._held(name, call, white.to(latent), scheduler)
-        if held is not None:
-            latent = held.laid(latent, scheduler, 0)
-        return Track(engine, latent, clock, prompt, negative, scheduler, noise, held)
-
-    def _held(self, name: str, call: Call, white: torch.Tensor, scheduler: Any) -> Held | None:
-        """What stands of an output, if anything does."""
-        if name not in call.given[0]:
-            return None
-        parts = _parts(name, call)
-        if parts[0].strength is not None:
-            clean = self._encoded(name, [part.media for part in parts], call.clip)
-            until = schedule.begins(scheduler, parts[0].strength)
-            return Held(clean, white, torch.ones_like(clean), until) if until else None
-        mask = torch.stack([self.engine(name).held(part, call.clip) for part in parts])
-        clean = self._encoded(name, [part.media for part in parts], call.clip)
-        # What the mask's axes do not name comes after the batch: channels, or rows of a spectrogram.
-        mask = mask.view(len(mask), *[1] * (clean.ndim - mask.ndim), *mask.shape[1:])
-        return Held(clean, white, mask.to(clean))
-
-    def _encoded(self, name: str, media: Sequence[Any], clip: ClipSpec) -> torch.Tensor:
-        """Latents of givens; one that stands in several samples is read once."""
-        read = {id(medium): medium for medium in media}
-        latents = {key: self.engine(name).encode(medium, clip) for key, medium in read.items()}
-        return torch.cat([latents[id(medium)] for medium in media])
-
-    def _media(self, name: str, latent: torch.Tensor, call: Call) -> list[Any]:
-        """What was made, with what stands of it put back."""
-        made, parts = self.engine(name).decode(latent, call.clip), _parts(name, call)
-        if not parts or parts[0].strength is not None:
-            return made
-        pairs = zip(made, parts, strict=True)
-        return [self.engine(name).mend(medium, part, call.clip) for medium, part in pairs]
-
-    def _given(self, name: str, call: Call, nothing: Tokens) -> Track:
-        engine, stands = self.engine(name), [sample[name] for sample in call.given]
-        if len({stand.seconds for stand in stands}) > 1:
-            raise InputError(name, "stands at several instants in one batch", "make one call for each")
-        latent = self._encoded(name, [stand.media for stand in stands], call.clip)
-        return Track(engine, latent, engine.clock(call.clip, stands[0].seconds).to(latent.device), nothing, nothing)
-
-
-def _parts(name: str, call: Call) -> list[Part]:
-    return [sample[name].part for sample in call.given if name in sample and sample[name].part is not None]  # type: ignore[misc]
 
 
 def _check_whole(folder: Path, component: torch.nn.Module) -> None:

@@ -25,6 +25,7 @@ SHARES: Final = {
     "bridge_start": "share of the steps",
     "bridge_end": "share of the steps",
     "bridge_renewal": "noise level",
+    "bridge_prompting": "noise level",
 }
 """Of what is asked for by output, what lies between 0 and 1, and what that is."""
 
@@ -86,6 +87,7 @@ class Call:
             "bridge_end": {name: scale.end for name, scale in self.guidance.items()},
             "guidance_end": next(iter(self.guidance.values())).prompt_end,
             "bridge_renewal": {name: scale.renewal for name, scale in self.guidance.items()},
+            "bridge_prompting": {name: scale.prompting for name, scale in self.guidance.items()},
             "guidance_interval": next(iter(self.guidance.values())).interval,
             "weights": dict(self.weights),
             "num_outputs_per_prompt": self.samples,
@@ -115,6 +117,7 @@ def resolve(  # noqa: PLR0913  the arguments of the call
     guidance_end: float = 1.0,
     guidance_interval: int | None = None,
     bridge_renewal: Scale = None,
+    bridge_prompting: Scale = None,
     companions: Sequence[str] | str | None = None,
     makeable: Collection[str] | None = None,
     defaults: Defaults = CODI_MINI,
@@ -142,6 +145,7 @@ def resolve(  # noqa: PLR0913  the arguments of the call
         "bridge_start": bridge_start,
         "bridge_end": bridge_end,
         "bridge_renewal": bridge_renewal,
+        "bridge_prompting": bridge_prompting,
     }
     _check_scales(asked)
     if companions is None:
@@ -304,14 +308,13 @@ def _bridged(output: str, asked: Mapping[str, Scale], defaults: Defaults) -> Gui
     default = defaults.of(output, joined=False)
     own = {name: _own(name, value, output) for name, value in asked.items()}
     start, end = _span(own["bridge_start"], own["bridge_end"], default)
-    bridge, renewal = own["bridge_scale"], own["bridge_renewal"]
-    return dataclasses.replace(
-        default,
-        bridge=default.bridge if bridge is None else bridge,
-        renewal=default.renewal if renewal is None else renewal,
-        start=start,
-        end=end,
-    )
+    named = {field: own[f"bridge_{asked}"] for field, asked in _OWN.items()}
+    filled: dict[str, Any] = {field: value for field, value in named.items() if value is not None}
+    return dataclasses.replace(default, start=start, end=end, **filled)
+
+
+_OWN: Final = {"bridge": "scale", "renewal": "renewal", "prompting": "prompting"}
+"""Fields of `Guidance` that are asked for by output, and the end of the argument's name."""
 
 
 def _span(start: float | None, end: float | None, default: Guidance) -> tuple[float, float]:

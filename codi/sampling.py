@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from codi import schedule
 from codi.bridge import gather
+from codi.conditioning import beside
 from codi.guidance import Guidance
 from codi.modality import Engine
 from codi.types import Denoised, Tokens
@@ -51,11 +52,13 @@ class Track:
         engine: runs the modality.
         latent: [batch, ...]; of a given, clean and constant.
         clock: times of the latent's columns or frames.
-        prompt: what a prompted pass attends to; a given has the null prompt.
+        prompt: what a prompted pass attends to, but for what it heard; a given has the null prompt.
         null: what an unprompted pass attends to: nothing, or the negative prompt.
         scheduler: None for a given.
         noise: of the output; None for a given.
         held: what stands of an output; None where all of it is made.
+        says: of an estimate of the clean latent, the tokens that it prompts others with; None where it never does.
+        heard: what prompts it beside the prompt, by the output that said it.
         kept: the bridge-off prompted pass of a step, with the step's index.
         drift: what the prompt changed when that was last looked at: the prompted pass less the unprompted, bridges off.
     """
@@ -68,6 +71,8 @@ class Track:
     scheduler: Any = None
     noise: schedule.Noise | None = None
     held: Held | None = None
+    says: Callable[[torch.Tensor], Tokens] | None = None
+    heard: Mapping[str, Tokens] = field(default_factory=dict)
     kept: tuple[int, Denoised] | None = None
     drift: torch.Tensor | None = None
 
@@ -86,10 +91,28 @@ class Track:
         """One pass of the denoiser at step `index`."""
         return self.engine.denoiser(self.latent, self.level(index), prompt, self.clock, partners)
 
+    @property
+    def prompted(self) -> Tokens:
+        """What a prompted pass attends to."""
+        return beside(self.prompt, tuple(self.heard.values()))
+
+    def hear(self, said: Mapping[str, Tokens]) -> None:
+        """Be prompted from now on by the last that each of the others said."""
+        new = [name for name in said if name not in self.heard or not said[name].states.equal(self.heard[name].states)]
+        if new:
+            self.heard, self.drift = {**self.heard, **said}, None
+
+    def say(self, prediction: torch.Tensor, index: int, below: float) -> Tokens | None:
+        """What the latent before step `index` is about to become prompts others with; None above that noise level."""
+        early = schedule.level_at(self.scheduler, index) >= below
+        if self.says is None or early or not schedule.flows(self.scheduler):
+            return None
+        return self.says(schedule.estimate(self.scheduler, prediction, index, self.latent))
+
     def alone(self, index: int) -> Denoised:
         """The prompted pass at step `index` with the bridge off, taken once."""
         if self.kept is None or self.kept[0] != index:
-            self.kept = (index, self.run(index, self.prompt))
+            self.kept = (index, self.run(index, self.prompted))
         return self.kept[1]
 
     def unprompted(self, index: int, interval: int) -> torch.Tensor:
@@ -112,6 +135,13 @@ class Track:
         return Tokens(environment(seen, self.level(index)), self.engine.token_times(self.clock))
 
 
+def tellers(guidance: Mapping[str, Guidance]) -> list[str]:
+    """The outputs that are to prompt somebody who reads them."""
+    joined = {name: scale for name, scale in guidance.items() if scale.joins}
+    heard = {name for name in guidance if any(scale.reads(other, name) for other, scale in joined.items())}
+    return [name for name, scale in guidance.items() if name in heard and scale.prompting > 0]
+
+
 @torch.no_grad()
 def denoise(
     tracks: Mapping[str, Track], guidance: Mapping[str, Guidance], steps: int, on_step: OnStep | None = None
@@ -129,6 +159,7 @@ def denoise(
     """
     outputs = {name: track for name, track in tracks.items() if track.scheduler is not None}
     shown: dict[str, Tokens | None] = {}
+    joined = [name for name in outputs if guidance[name].joins]
     for index in range(steps):
         share = index / steps
         acting = {name for name in outputs if len(tracks) > 1 and guidance[name].acts(share)}
@@ -137,11 +168,13 @@ def denoise(
         for name in read:
             if guidance[name].start <= share if name in outputs else name not in shown:
                 shown[name] = tracks[name].show(index)
+        said: dict[str, Tokens | None] = {}
         for name, track in outputs.items():
             latent = track.latent
             if not track.waits(index):
                 partners = gather(guidance[name].seen(name, shown)) if name in acting else None
                 prediction = guided(track, index, partners, guidance[name].at(share))
+                said[name] = track.say(prediction, index, guidance[name].prompting)
                 assert track.noise is not None
                 # New noise is for what there is somebody to read for; what stands of an output, or what it begins
                 # from, is to decide for it.
@@ -150,6 +183,8 @@ def denoise(
                 move = schedule.renewed if renews else schedule.step
                 latent = move(track.scheduler, prediction, index, latent, track.noise)
             track.latent = latent if track.held is None else track.held.laid(latent, track.scheduler, index + 1)
+        for name in joined:
+            outputs[name].hear(guidance[name].seen(name, said))
         if on_step is not None:
             on_step(index, {name: track.latent for name, track in outputs.items()})
     return {name: track.latent for name, track in outputs.items()}
@@ -160,7 +195,7 @@ def guided(track: Track, index: int, partners: Tokens | None, guidance: Guidance
     total = torch.zeros_like(track.latent)
     for term in guidance.terms(partners is not None):
         if term.bridged:
-            sample = track.run(index, track.prompt if term.prompted else track.null, partners).sample
+            sample = track.run(index, track.prompted if term.prompted else track.null, partners).sample
         else:
             sample = track.alone(index).sample if term.prompted else track.unprompted(index, guidance.interval)
         total = total + term.weight * sample

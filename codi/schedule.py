@@ -69,10 +69,20 @@ def renewed(scheduler: Any, prediction: torch.Tensor, index: int, latent: torch.
 
     For samplers of rectified flow that remember no step (`renews`).
     """
-    clean = latent - level_at(scheduler, index) * prediction
+    clean = estimate(scheduler, prediction, index, latent)
     step(scheduler, prediction, index, latent, noise)  # (the scheduler counts its steps)
     fresh = noise.white(tuple(latent.shape[1:]), len(latent), index + 1)
     return noised(scheduler, clean, fresh.to(latent), index + 1)
+
+
+def estimate(scheduler: Any, prediction: torch.Tensor, index: int, latent: torch.Tensor) -> torch.Tensor:
+    """What is clean, by a prediction of rectified flow's velocity at step `index`."""
+    return latent - level_at(scheduler, index) * prediction
+
+
+def flows(scheduler: Any) -> bool:
+    """Whether a scheduler moves along rectified flow, so that predictions are velocities."""
+    return hasattr(scheduler, "scale_noise") or bool(scheduler.config.get("use_flow_sigmas"))
 
 
 def renews(scheduler: Any, index: int, above: float) -> bool:

@@ -57,6 +57,10 @@ def generate(  # noqa: PLR0913  the options of the command
     bridge_renewal: Annotated[
         float | None, typer.Option(help="Noise level above which outputs that read others get new noise; 1: never.")
     ] = None,
+    bridge_prompting: Annotated[
+        float | None,
+        typer.Option(help="Noise level below which outputs prompt each other; 0: never (codi-mini: a text, 0.45)."),
+    ] = None,
     num: Annotated[int, typer.Option(help="Results of each output.")] = 1,
     negative: Annotated[Many, typer.Option(help="What to keep away from, written as inputs are.")] = None,
     weights: Annotated[Many, typer.Option(help="Weights of inputs and givens: text=1,image=.5.")] = None,
@@ -65,7 +69,7 @@ def generate(  # noqa: PLR0913  the options of the command
     size: Annotated[int | None, typer.Option(help="Side of pictures and frames in pixels.")] = None,
     companions: Annotated[
         Many,
-        typer.Option(help="Made along, not written; or none (codi-mini: audio with a clip among others but sounds)."),
+        typer.Option(help="Made along, not written; or none (codi-mini: text, with several outputs)."),
     ] = None,
     scheduler: Annotated[str | None, typer.Option(help="The sampler.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
@@ -79,7 +83,8 @@ def generate(  # noqa: PLR0913  the options of the command
 
     numbers = _numbers(seed, steps, guidance, bridge, num, duration, fps, size)
     numbers |= _shares(
-        bridge_start=bridge_start, bridge_end=bridge_end, guidance_end=guidance_end, bridge_renewal=bridge_renewal
+        **{"bridge_start": bridge_start, "bridge_end": bridge_end, "guidance_end": guidance_end},
+        **{"bridge_renewal": bridge_renewal, "bridge_prompting": bridge_prompting},
     )
     if guidance_interval is not None:
         numbers["guidance_interval"] = arguments.whole("--guidance-interval", guidance_interval, 1, 1000)

@@ -100,7 +100,7 @@ def run(request: Request, bundle: Path, threads: int | None = None) -> Any:
     with plain_warnings():
         pipeline = CoDiPipeline.from_pretrained(
             bundle,
-            inputs={*inputs, *negative},
+            inputs={*inputs, *negative, *_tellers(request)},
             given=given,
             outputs=request.outputs,
             companions=() if request.parameters.get("bridge_scale") == 0 else request.parameters.get("companions"),
@@ -152,6 +152,13 @@ def needed(
     from codi.pipeline import pipeline_class
 
     return pipeline_class(bundle).needed(inputs, given, outputs, companions)
+
+
+def _tellers(request: Request) -> list[str]:
+    """Outputs that are asked to prompt others."""
+    asked = request.parameters.get("bridge_prompting") or {}
+    level = asked if isinstance(asked, Mapping) else dict.fromkeys(request.outputs, asked)
+    return [name for name in request.outputs if level.get(name) and len(request.outputs) > 1]
 
 
 def _device(request: Request) -> Any:

@@ -36,6 +36,7 @@ UNSEEN: Final = (
     "bridge_start",
     "bridge_end",
     "bridge_renewal",
+    "bridge_prompting",
     "guidance_end",
     "guidance_interval",
     "scheduler",

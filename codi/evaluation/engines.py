@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
 
 import numpy as np
@@ -69,6 +69,8 @@ class PipelineEngine:
         if defaults.companions and "companions" not in self.options:
             along = [f"{other} (of {name} with others)" for name, other in defaults.companions.items()]
             told["companions"] = " ".join(along)
+        if "bridge_prompting" not in self.options:
+            told |= {f"bridge_prompting {name}": f"below {level:g}" for name, level in defaults.prompting.items()}
         return ", ".join([f"bundle {self.identity[:12]}", *(f"{name} {value}" for name, value in told.items())])
 
     def __call__(
@@ -149,6 +151,5 @@ def load_engine(model: str, options: Mapping[str, Any]) -> Engine:
         raise InputError("model", str(error), "give a bundle's folder, or 'oracle'") from error
     pipeline.set_progress_bar_config(disable=True)
     weights = bundle_hash(find_bundle(model))
-    filled = pipeline.defaults
-    defaults = (filled.steps, filled.guidance, filled.renewal, filled.beside, filled.spans, filled.companions)
+    defaults = [getattr(pipeline.defaults, field.name) for field in fields(pipeline.defaults)]
     return PipelineEngine(pipeline, options, " ".join([weights, *map(str, [*options.items(), *defaults])]))

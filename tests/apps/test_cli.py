@@ -41,7 +41,7 @@ class Stub:
             "video": samples.clip(),
         }
         several = {name: media if count == 1 else [media] * count for name, media in made.items()}
-        resolved = {"num_inference_steps": 12, "guidance_scale": 3.0, "companions": []}
+        resolved = {"num_inference_steps": 12, "guidance_scale": 3.0, "companions": [], "bridge_prompting": 0.0}
         return SimpleNamespace(**several, recipe={"parameters": resolved})
 
 
@@ -79,7 +79,7 @@ def test_every_option_reaches_the_pipeline(stub: Stub) -> None:
         *("--out", "deep/er", "--seed", "3", "--steps", "4", "--guidance", "2", "--bridge", "0", "--num", "2"),
         *("--negative", "text=b", "--weights", "text=1,image=.5", "--duration", "1.5", "--fps", "4", "--size", "32"),
         *("--bridge-start", "0.25", "--bridge-end", "0.5", "--guidance-end", "0.75"),
-        *("--guidance-interval", "3", "--bridge-renewal", "0.9"),
+        *("--guidance-interval", "3", "--bridge-renewal", "0.9", "--bridge-prompting", "0.2"),
         *("--companions", "text"),
         *("--scheduler", "ddim", "--device", "cpu", "--dtype", "bfloat16"),
     )
@@ -89,7 +89,7 @@ def test_every_option_reaches_the_pipeline(stub: Stub) -> None:
         **{"num_outputs_per_prompt": 2, "duration": 1.5, "fps": 4.0, "size": 32, "scheduler": "ddim"},
         "weights": {"text": 1.0, "image": 0.5},
         **{"bridge_start": 0.25, "bridge_end": 0.5, "guidance_end": 0.75},
-        **{"guidance_interval": 3, "bridge_renewal": 0.9, "companions": ["text"]},
+        **{"guidance_interval": 3, "bridge_renewal": 0.9, "bridge_prompting": 0.2, "companions": ["text"]},
     }
     assert isinstance(wanted.given[0].placed, At)
     assert [source.media for source in wanted.negative] == ["b"]
@@ -106,7 +106,7 @@ def test_companions_are_none_or_any_where_that_is_said(stub: Stub) -> None:
 
 def test_a_recipe_from_before_there_were_companions_has_none(stub: Stub) -> None:
     kept = {"model": "bundle", "inputs": [], "outputs": ["image", "video"], "parameters": {"seed": 1}}
-    assert recipe.request(kept, "clip.mp4").parameters == {"seed": 1, "companions": []}
+    assert recipe.request(kept, "clip.mp4").parameters == {"seed": 1, "companions": [], "bridge_prompting": 0.0}
 
 
 def test_the_same_seed_gives_the_same_bytes(stub: Stub) -> None:

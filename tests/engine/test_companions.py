@@ -21,29 +21,31 @@ def companions(outputs, **asked):
     return call(outputs=outputs, **asked).companions
 
 
-def test_a_picture_and_a_clip_meet_in_a_sound_that_is_not_returned(pipe):
-    alone, three = latents(pipe, **ASKED), latents(pipe, **{**ASKED, "outputs": [*PAIR, "audio"]})
+def test_outputs_meet_in_a_text_that_is_not_returned(pipe):
+    alone, three = latents(pipe, **ASKED), latents(pipe, **{**ASKED, "outputs": [*PAIR, "text"]})
     assert set(alone) == set(PAIR)
     assert all(torch.equal(alone[name], three[name]) for name in PAIR)
     made = pipe(**ASKED)
-    assert set(made.media) == set(PAIR) and made.recipe["parameters"]["companions"] == ["audio"]
+    assert set(made.media) == set(PAIR) and made.recipe["parameters"]["companions"] == ["text"]
 
 
 def test_without_companions_they_meet_by_themselves(pipe):
-    with_sound, by_themselves = latents(pipe, **ASKED), latents(pipe, **ASKED, companions=[])
-    assert not torch.allclose(with_sound["image"], by_themselves["image"], atol=1e-5)
-    with_text = latents(pipe, **{**ASKED, "outputs": [*PAIR, "text"]}, companions=[])
-    assert torch.equal(latents(pipe, **ASKED, companions="text")["image"], with_text["image"])
+    with_text, by_themselves = latents(pipe, **ASKED), latents(pipe, **ASKED, companions=[])
+    assert not torch.allclose(with_text["image"], by_themselves["image"], atol=1e-5)
+    with_sound = latents(pipe, **{**ASKED, "outputs": [*PAIR, "audio"]}, companions=[])
+    assert torch.equal(latents(pipe, **ASKED, companions="audio")["image"], with_sound["image"])
 
 
 def test_who_needs_none_has_none():
-    assert companions(["image", "video"]) == companions(["video", "text"]) == ("audio",)
-    assert companions(["image", "text", "video"]) == ("audio",)
-    assert not companions(["video"]) and not companions(["image", "text"]) and not companions(["audio", "video"])
-    assert not companions(["image", "video"], given={"audio": 1})
+    assert companions(["image", "video"]) == companions(["audio", "image"]) == ("text",)
+    assert companions(["image", "audio", "video"]) == ("text",)
+    assert (
+        not companions(["video"]) and not companions(["image", "text"]) and not companions(["audio", "text", "video"])
+    )
+    assert not companions(["image", "video"], given={"text": "a"})
     assert not companions(["image", "video"], bridge_scale=0.0)
     assert not companions(["image", "video"], bridge_scale={"video": 0.0})
-    assert not companions(["image", "video"], makeable={"image", "video", "text"})
+    assert not companions(["image", "video"], makeable={"image", "video", "audio"})
     assert not companions(["image", "video"], defaults=replace(CODI_MINI, companions={}))
     assert companions(["video"], companions="audio") == ("audio",)
 
@@ -62,9 +64,11 @@ def test_nobody_is_run_for_nothing(pipe, monkeypatch):
 
 def test_only_what_a_request_needs_is_loaded():
     asked = (("text",), (), ("image", "video"))
-    assert {"audio_denoiser", "audio_bridge"} <= CoDiPipeline.needed(*asked)
-    assert not any(name.startswith("audio_") for name in CoDiPipeline.needed(*asked, companions=()))
-    assert CoDiPipeline.needed(*asked, companions="audio") == CoDiPipeline.needed(*asked)
+    assert {"text_denoiser", "text_bridge", "text_prompt_encoder"} <= CoDiPipeline.needed(*asked)
+    assert not any(name.startswith("text_d") for name in CoDiPipeline.needed(*asked, companions=()))
+    assert CoDiPipeline.needed(*asked, companions="text") == CoDiPipeline.needed(*asked)
+    assert "text_prompt_encoder" in CoDiPipeline.needed((), (), ("text", "audio"))
+    assert "text_prompt_encoder" not in CoDiPipeline.needed((), (), ("text",))
 
 
 @pytest.mark.parametrize("named", [["smell"], ["image"], ["text", "text"], "video"])

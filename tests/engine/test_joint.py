@@ -59,7 +59,7 @@ def test_who_does_not_act_yet_is_not_read_either(pipe):
 
 
 def test_an_output_is_shown_only_while_somebody_reads_it(pipe, monkeypatch):
-    asked = {"inputs": "a ball", "outputs": ["image", "audio"], "seed": 3, "num_inference_steps": 8}
+    asked = {"inputs": "a ball", "outputs": ["image", "audio"], "seed": 3, "num_inference_steps": 8, "companions": []}
     shown, show = [], Track.show
     monkeypatch.setattr(Track, "show", lambda t, k: shown.append((t.engine, k)) or show(t, k))
     latents(pipe, **asked, bridge_start={"image": 0.25}, bridge_end={"image": 0.75})
@@ -76,7 +76,7 @@ def test_guidance_ends_when_it_is_told_to(pipe):
 
 
 def test_the_pass_without_a_prompt_is_taken_once_an_interval(pipe, monkeypatch):
-    pair = {"inputs": "a ball", "outputs": ["image", "audio"], "seed": 3, "num_inference_steps": 5}
+    pair = {"inputs": "a ball", "outputs": ["image", "audio"], "seed": 3, "num_inference_steps": 5, "companions": []}
     asked = {**pair, "guidance_scale": 3.0}
     taken = []
     run = Track.run
@@ -127,8 +127,8 @@ def test_what_begins_from_a_medium_keeps_its_noise(pipe):
 
 @pytest.mark.parametrize(("reader", "partner"), list(itertools.permutations(NAMES, 2)))
 def test_an_output_changes_when_its_partner_joins(pipe, reader, partner):
-    alone = latents(pipe, inputs="a ball", outputs=[reader], seed=3)[reader]
-    joint = latents(pipe, inputs="a ball", outputs=[reader, partner], seed=3)[reader]
+    asked = {"inputs": "a ball", "seed": 3, "num_inference_steps": 4, "companions": []}
+    alone, joint = (latents(pipe, **asked, outputs=outputs)[reader] for outputs in ([reader], [reader, partner]))
     assert not torch.allclose(alone, joint, atol=1e-4)
 
 

@@ -67,19 +67,19 @@ def call(**changes):
 
 
 def test_new_noise_is_of_all_outputs_or_by_modality():
-    pair, levels = {"outputs": ["image", "audio"]}, {}
+    pair, levels = {"outputs": ["image", "audio"], "companions": []}, {}
     for asked in (None, 0.5, {"image": 0.9}):
         made = call(**pair, bridge_renewal=asked)
         levels[str(asked)] = [made.guidance[name].renewal for name in pair["outputs"]]
         assert made.parameters["bridge_renewal"] == dict(zip(pair["outputs"], levels[str(asked)], strict=True))
     assert levels == {"None": [1.0, 0.7], "0.5": [0.5, 0.5], "{'image': 0.9}": [0.9, 0.7]}
-    assert call(outputs=["text", "video"]).parameters["bridge_renewal"] == {"text": 1.0, "video": 1.0, "audio": 0.7}
+    assert call(outputs=["audio", "video"]).parameters["bridge_renewal"] == {"text": 1.0, "video": 1.0, "audio": 0.7}
     own = call(**pair, defaults=Defaults(20, Guidance(renewal=0.3), renewal={"audio": 0.2}))
     assert [scale.renewal for scale in own.guidance.values()] == [0.3, 0.2]
 
 
 def test_a_clip_and_a_sound_are_guided_less_where_they_are_made_together_with_others():
-    pair = {"outputs": ["video", "audio"]}
+    pair = {"outputs": ["video", "audio"], "companions": []}
 
     def scales(**asked):
         return [scale.prompt for scale in call(**{**pair, **asked}).guidance.values()]

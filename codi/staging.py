@@ -1,0 +1,122 @@
+"""From a checked call to tracks at the start of the joint loop, and from their last latents to media."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from codi import schedule
+from codi.modality import Engine
+from codi.request import Call
+from codi.sampling import Held, Track
+from codi.types import InputError, Part, Tokens
+
+
+@dataclass(frozen=True)
+class Prompting:
+    """What passes attend to, [samples, tokens, width] each.
+
+    Attributes:
+        prompt: of passes with the prompt.
+        negative: of passes without it: nothing, or the negative prompt.
+        nothing: of givens.
+    """
+
+    prompt: Tokens
+    negative: Tokens
+    nothing: Tokens
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One call on the components of a bundle.
+
+    Attributes:
+        call: what is asked for.
+        engines: by modality, of outputs, companions and givens.
+        schedulers: of outputs and companions, by modality.
+        prompting: of the call's prompts.
+        tellers: outputs whose estimates prompt others.
+    """
+
+    call: Call
+    engines: Mapping[str, Engine]
+    schedulers: Mapping[str, Any]
+    prompting: Prompting
+    tellers: Collection[str] = ()
+
+    def tracks(self) -> dict[str, Track]:
+        """Outputs, companions and givens at the start of the loop."""
+        # In one order, however they were named: sums over partners are then the same to the last bit.
+        makes, stands = sorted(self.schedulers), sorted(self.call.given[0])
+        outputs = {name: self._output(name) for name in makes}
+        return outputs | {name: self._given(name) for name in stands if name not in outputs}
+
+    def media(self, name: str, latent: torch.Tensor) -> list[Any]:
+        """What was made, with what stands of it put back."""
+        engine, clip = self.engines[name], self.call.clip
+        made, parts = engine.decode(latent, clip), self._parts(name)
+        if not parts or parts[0].strength is not None:
+            return made
+        return [engine.mend(medium, part, clip) for medium, part in zip(made, parts, strict=True)]
+
+    def _output(self, name: str) -> Track:
+        call, engine, like = self.call, self.engines[name], self.prompting.nothing.states
+        noise = schedule.Noise(call.seed, name)
+        scheduler = schedule.prepared(schedule.chosen(self.schedulers[name], call.scheduler), call.steps, like.device)
+        white = noise.white(engine.latent_shape(call.clip), call.samples).to(like)
+        latent = white * getattr(scheduler, "init_noise_sigma", 1.0)
+        held = self._held(name, white, scheduler)
+        if held is not None:
+            latent = held.laid(latent, scheduler, 0)
+        return Track(
+            engine=engine,
+            latent=latent,
+            clock=engine.clock(call.clip).to(like.device),
+            prompt=self.prompting.prompt,
+            null=self.prompting.negative,
+            scheduler=scheduler,
+            noise=noise,
+            held=held,
+            says=(lambda clean: self._said(name, clean)) if name in self.tellers else None,
+        )
+
+    def _said(self, name: str, clean: torch.Tensor) -> Tokens:
+        """Prompt tokens of the medium that a clean latent is."""
+        engine = self.engines[name]
+        return Tokens(engine.prompt(engine.decode(clean, self.call.clip)).to(clean))
+
+    def _given(self, name: str) -> Track:
+        engine, stands = self.engines[name], [sample[name] for sample in self.call.given]
+        if len({stand.seconds for stand in stands}) > 1:
+            raise InputError(name, "stands at several instants in one batch", "make one call for each")
+        latent, nothing = self._encoded(name, [stand.media for stand in stands]), self.prompting.nothing
+        clock = engine.clock(self.call.clip, stands[0].seconds).to(latent.device)
+        return Track(engine, latent, clock, nothing, nothing)
+
+    def _held(self, name: str, white: torch.Tensor, scheduler: Any) -> Held | None:
+        """What stands of an output, if anything does."""
+        if name not in self.call.given[0]:
+            return None
+        parts = self._parts(name)
+        clean = self._encoded(name, [part.media for part in parts])
+        if parts[0].strength is not None:
+            until = schedule.begins(scheduler, parts[0].strength)
+            return Held(clean, white, torch.ones_like(clean), until) if until else None
+        mask = torch.stack([self.engines[name].held(part, self.call.clip) for part in parts])
+        # What the mask's axes do not name comes after the batch: channels, or rows of a spectrogram.
+        mask = mask.view(len(mask), *[1] * (clean.ndim - mask.ndim), *mask.shape[1:])
+        return Held(clean, white, mask.to(clean))
+
+    def _encoded(self, name: str, media: Sequence[Any]) -> torch.Tensor:
+        """Latents of givens; one that stands in several samples is read once."""
+        read = {id(medium): medium for medium in media}
+        latents = {key: self.engines[name].encode(medium, self.call.clip) for key, medium in read.items()}
+        return torch.cat([latents[id(medium)] for medium in media])
+
+    def _parts(self, name: str) -> list[Part]:
+        samples = [sample[name].part for sample in self.call.given if name in sample]
+        return [part for part in samples if part is not None]
