@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,17 +65,20 @@ class Sample:
     readings: Mapping[str, Reading]
 
 
-def sample_cell(engine: Engine, cell: Cell, count: int, seed: int) -> list[Sample]:
+def sample_cell(engine: Engine, cell: Cell, count: int, seed: int, first: int = 0) -> list[Sample]:
     """Samples a cell in batches of 16.
 
     The prompts depend on the seed, the inputs, the naming and the split alone, so that cells that differ in
     their settings only can be compared in pairs.
+
+    Args:
+        first: the sample to begin with, a multiple of 16.
     """
     prompts = draw_prompts(cell.inputs, cell.naming, cell.split, count, cell.repeats, seed)
     if cell.given:
         prompts = with_givens(prompts, cell.given, cell.split, seed, cell.at)
     samples: list[Sample] = []
-    for start in range(0, count, BATCH):
+    for start in range(first, count, BATCH):
         batch = prompts[start : start + BATCH]
         made = _make(engine, cell, batch, seed * 100_000 + start)
         samples += _read(batch, made)
@@ -105,10 +109,28 @@ def run_cell(engine: Engine, cell: Cell, count: int, seed: int, folder: Path) ->
     asked = {"cell": json.loads(json.dumps(asdict(cell))), "count": count, "seed": seed, "of": engine.identity}
     if path.exists() and json.loads(path.read_text())["asked"] == asked:
         return load_samples(path)
-    start = time.process_time()
-    samples = sample_cell(engine, cell, count, seed)
-    save_samples(path, samples, {"asked": asked, "cpu_seconds": round(time.process_time() - start, 1)})
+    samples = _made(engine, cell, count, seed, folder.parent / "made")
+    samples = [replace(s, readings={m: s.readings[m] for m in (*cell.given, *cell.outputs)}) for s in samples]
+    save_samples(path, samples, {"asked": asked})
     return samples
+
+
+def _made(engine: Engine, cell: Cell, count: int, seed: int, folder: Path) -> list[Sample]:
+    """Samples of all that is made for a cell, its companions too: cells that make the same are sampled once.
+
+    The first samples of a cell are the same however many there are: what a shorter one left is gone on from.
+    """
+    made = engine.makes(cell.outputs, cell.given, cell.options)
+    whole = cell if cell.cascade else replace(cell, outputs=made, options={**cell.options, "companions": ()})
+    asked = json.loads(json.dumps(asdict(replace(whole, name="")) | {"seed": seed, "of": engine.identity}))
+    path = folder / f"{hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]}.json"
+    samples = load_samples(path) if engine.identity and path.exists() else []
+    if len(samples) < count:
+        start = time.process_time()
+        samples = samples[: len(samples) // BATCH * BATCH]
+        samples += sample_cell(engine, whole, count, seed, len(samples))
+        save_samples(path, samples, {"asked": asked, "cpu_seconds": round(time.process_time() - start, 1)})
+    return samples[:count]
 
 
 def sampled(path: Path, of: str) -> bool:

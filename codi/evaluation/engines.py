@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
 
@@ -42,6 +42,10 @@ class Engine(Protocol):
         """One medium per output modality and sample; sample n has the noise of seed + n."""
         ...
 
+    def makes(self, outputs: Sequence[str], given: Collection[str], options: Mapping[str, Any]) -> tuple[str, ...]:
+        """The outputs, and what is made along with them, in one order."""
+        ...
+
     def embed(self, modality: str, media: Sequence[Any]) -> np.ndarray:
         """Media in the shared space: [n, d], alike where their product is large."""
         ...
@@ -67,8 +71,9 @@ class PipelineEngine:
             spans = [f" ({name} from {a:g} to {b:g} of the steps)" for name, (a, b) in defaults.spans.items()]
             told["bridge_scale"] = "".join([str(told["bridge_scale"]), *spans])
         if defaults.companions and "companions" not in self.options:
-            along = [f"{other} (of {name} with others)" for name, other in defaults.companions.items()]
-            told["companions"] = " ".join(along)
+            along = dict.fromkeys(defaults.companions.values())
+            whose = {other: [name for name, its in defaults.companions.items() if its == other] for other in along}
+            told["companions"] = " ".join(f"{other} (of {' '.join(of)} with others)" for other, of in whose.items())
         if "bridge_prompting" not in self.options:
             told |= {f"bridge_prompting {name}": f"below {level:g}" for name, level in defaults.prompting.items()}
         return ", ".join([f"bundle {self.identity[:12]}", *(f"{name} {value}" for name, value in told.items())])
@@ -83,6 +88,14 @@ class PipelineEngine:
         )
         made = {m: getattr(result, m) for m in outputs}
         return {m: media if isinstance(media, list) else [media] for m, media in made.items()}
+
+    def makes(self, outputs: Sequence[str], given: Collection[str], options: Mapping[str, Any]) -> tuple[str, ...]:
+        """See Engine."""
+        settings = {**self.options, **options}
+        along = settings.get("companions")
+        if along is None:
+            along = () if settings.get("bridge_scale") == 0 else self.pipeline.defaults.along(outputs, given)
+        return tuple(sorted({*outputs, *along}))
 
     def embed(self, modality: str, media: Sequence[Any]) -> np.ndarray:
         """Prompt tokens, each of unit length, side by side: a product is the mean cosine over tokens."""
@@ -122,6 +135,10 @@ class Oracle:
                 rng = np.random.default_rng((seed + n, place if apart else 0))
                 made[modality].append(FACES[modality].show(_obedient(rng, fixed), rng))
         return made
+
+    def makes(self, outputs: Sequence[str], given: Collection[str], options: Mapping[str, Any]) -> tuple[str, ...]:
+        """See Engine: in the order that they are asked for in, for each has noise of its own by that."""
+        return tuple(outputs)
 
     def embed(self, modality: str, media: Sequence[Any]) -> np.ndarray:
         """One-hot factors as the reader finds them: what can be retrieved at best."""

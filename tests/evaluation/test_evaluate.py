@@ -32,6 +32,9 @@ class Refuses:
     def __call__(self, *args, **options):
         raise AssertionError("sampled again")
 
+    def makes(self, outputs, given, options):
+        return outputs
+
 
 @pytest.fixture(scope="module")
 def joint():
@@ -98,6 +101,42 @@ def test_a_finished_cell_is_not_sampled_again(tmp_path):
         run_cell(Refuses(), cell, 4, 2, tmp_path)
     with pytest.raises(AssertionError, match="sampled again"):
         run_cell(Refuses("another bundle"), cell, 4, 1, tmp_path)
+
+
+def test_cells_that_make_the_same_are_sampled_once(pipe, tmp_path, monkeypatch):
+    engine = PipelineEngine(pipe, {"num_inference_steps": 1}, "its weights")
+    pair = Cell("pair", ("text",), ("video", "image"), naming="looks")
+    directly = sample_cell(engine, pair, 3, 1)
+    asked, call = [], PipelineEngine.__call__
+    monkeypatch.setattr(
+        PipelineEngine, "__call__", lambda *given, **options: asked.append(given[2]) or call(*given, **options)
+    )
+    three = replace(pair, name="three", outputs=("image", "text", "video"))
+    first = run_cell(engine, pair, 3, 1, tmp_path / "one suite")
+    assert asked == [("image", "text", "video")]
+    run_cell(engine, three, 2, 1, tmp_path / "another")
+    assert len(asked) == 1, "the first of the samples that were made for the pair"
+    assert [list(s.readings) for s in first] == [["video", "image"]] * 3
+    for a, b in zip(directly, first, strict=True):
+        assert a.readings["image"].factors == b.readings["image"].factors
+        assert np.array_equal(a.readings["video"].features, b.readings["video"].features)
+    run_cell(engine, replace(pair, name="apart", options={"companions": ()}), 2, 1, tmp_path / "another")
+    assert asked[1:] == [("image", "video")]
+
+
+def test_a_longer_cell_goes_on_from_a_shorter_one(tmp_path):
+    cell, counts = replace(TIMED, outputs=("text",), repeats=1), []
+
+    class Counting(Oracle):
+        def __call__(self, inputs, outputs, seed, given=None, **options):
+            counts.append(len(inputs["text"]))
+            return super().__call__(inputs, outputs, seed, given, **options)
+
+    run_cell(Counting(), cell, 20, 1, tmp_path / "short")
+    longer = run_cell(Counting(), cell, 36, 1, tmp_path / "long")
+    assert counts == [16, 4, 16, 4]
+    whole = sample_cell(Oracle(), cell, 36, 1)
+    assert [s.readings["text"].factors for s in longer] == [s.readings["text"].factors for s in whole]
 
 
 def test_figures_are_of_one_engine_alone(tmp_path):
@@ -184,6 +223,7 @@ def test_a_pipeline_is_called_with_one_mapping_for_each_sample():
     assert calls[1]["given"] == [{"video": "clip"}]
 
 
+PROMPTING = CODI_MINI.prompting["text"]
 SPANS = "(video from 0.25 to 0.85 of the steps)"
 
 
@@ -199,8 +239,8 @@ def test_figures_tell_their_bundle_and_defaults_even_where_nobody_named_them(pip
     engine = PipelineEngine(pipe, options, "0123456789abcdef num_inference_steps")
     steps, *bridges = told
     guided = "guidance_scale 3 (video with others 2) (audio with others 1)"
-    along = "companions audio (of video with others)"
-    assert engine.settings == ", ".join(["bundle 0123456789ab", steps, guided, *bridges, along])
+    along = ["companions text (of image audio video with others)", f"bridge_prompting text below {PROMPTING:g}"]
+    assert engine.settings == ", ".join(["bundle 0123456789ab", steps, guided, *bridges, *along])
 
 
 def test_paired_differences_find_what_bridges_bring():
