@@ -56,9 +56,9 @@ CODI_MINI: Final = Defaults(
     guidance=Guidance(bridge=3.0),
     beside={"video": 2.0, "audio": 1.0},
     renewal={"audio": 0.7},
-    prompting={"text": 0.45},
+    prompting={"text": 0.55},
     spans={"video": (0.25, 0.85)},
-    companions=dict.fromkeys(("image", "audio", "video"), "text"),
+    companions={"image": "text"},
 )
 """codi-mini's figures are measured at these (why: docs/bridges.md). What other outputs tell moves clips and sounds as
 the prompt does: beside three times the prompt's own push they keep to themselves; in the last steps what others tell

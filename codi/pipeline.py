@@ -251,7 +251,7 @@ class CoDiPipeline(DiffusionPipeline):
                 Of Euler samplers of rectified flow alone; others ignore it.
             bridge_prompting: noise level, 0 to 1, below which an output prompts those that read it with what it is
                 about to become, as a given would; 0 for never. Of all outputs or by modality; where it names none,
-                0.45 for text, never for others. Of samplers of rectified flow alone; others ignore it.
+                0.55 for text, never for others. Of samplers of rectified flow alone; others ignore it.
             guidance_interval: steps from one pass without the prompt to the next, at least 1; more cost less.
             negative_prompt: a text, or media by modality, in the place of the null prompt.
             weights: of inputs and givens that prompt by modality, at least 0, 1 where not named.
@@ -261,7 +261,7 @@ class CoDiPipeline(DiffusionPipeline):
             size: pixels of a side, a multiple of 16.
             scheduler: name of a diffusers scheduler class to sample with instead of the bundle's.
             companions: modalities that are made along and not returned, so that the outputs meet better; () for none.
-                Where it is not named, codi-mini has a text beside outputs that bridges join.
+                Where it is not named, codi-mini has a text beside a picture that bridges join to other outputs.
             generator: contributes its initial seed.
             callback_on_step_end: called with the pipeline, the step's index and the outputs' latents.
 

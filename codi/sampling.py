@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -58,6 +59,7 @@ class Track:
         noise: of the output; None for a given.
         held: what stands of an output; None where all of it is made.
         says: of an estimate of the clean latent, the tokens that it prompts others with; None where it never does.
+        spoke: its noise level when it last said something.
         heard: what prompts it beside the prompt, by the output that said it.
         kept: the bridge-off prompted pass of a step, with the step's index.
         drift: what the prompt changed when that was last looked at: the prompted pass less the unprompted, bridges off.
@@ -72,6 +74,7 @@ class Track:
     noise: schedule.Noise | None = None
     held: Held | None = None
     says: Callable[[torch.Tensor], Tokens] | None = None
+    spoke: float = math.inf
     heard: Mapping[str, Tokens] = field(default_factory=dict)
     kept: tuple[int, Denoised] | None = None
     drift: torch.Tensor | None = None
@@ -103,10 +106,14 @@ class Track:
             self.heard, self.drift = {**self.heard, **said}, None
 
     def say(self, prediction: torch.Tensor, index: int, below: float) -> Tokens | None:
-        """What the latent before step `index` is about to become prompts others with; None above that noise level."""
-        early = schedule.level_at(self.scheduler, index) >= below
-        if self.says is None or early or not schedule.flows(self.scheduler):
+        """What the latent before step `index` is about to become prompts others with; None where it says nothing new.
+
+        It speaks below a noise level, and again each time that its own has halved since, for it costs a decoding.
+        """
+        level = schedule.level_at(self.scheduler, index)
+        if self.says is None or level >= min(below, self.spoke / 2) or not schedule.flows(self.scheduler):
             return None
+        self.spoke = level
         return self.says(schedule.estimate(self.scheduler, prediction, index, self.latent))
 
     def alone(self, index: int) -> Denoised:

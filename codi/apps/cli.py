@@ -59,7 +59,7 @@ def generate(  # noqa: PLR0913  the options of the command
     ] = None,
     bridge_prompting: Annotated[
         float | None,
-        typer.Option(help="Noise level below which outputs prompt each other; 0: never (codi-mini: a text, 0.45)."),
+        typer.Option(help="Noise level below which outputs prompt each other; 0: never (codi-mini: a text, 0.55)."),
     ] = None,
     num: Annotated[int, typer.Option(help="Results of each output.")] = 1,
     negative: Annotated[Many, typer.Option(help="What to keep away from, written as inputs are.")] = None,
@@ -69,7 +69,7 @@ def generate(  # noqa: PLR0913  the options of the command
     size: Annotated[int | None, typer.Option(help="Side of pictures and frames in pixels.")] = None,
     companions: Annotated[
         Many,
-        typer.Option(help="Made along, not written; or none (codi-mini: text, with several outputs)."),
+        typer.Option(help="Made along, not written; or none (codi-mini: text with a picture among others)."),
     ] = None,
     scheduler: Annotated[str | None, typer.Option(help="The sampler.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
