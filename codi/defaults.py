@@ -18,6 +18,7 @@ class Defaults:
         steps: of all outputs.
         guidance: of an output, but for what follows.
         beside: by modality, `Guidance.prompt` of an output that bridges join to other outputs.
+        interval: `Guidance.interval` of such an output.
         renewal: by modality, `Guidance.renewal`.
         prompting: by modality, `Guidance.prompting`.
         spans: by modality, `Guidance.start` and `Guidance.end`.
@@ -27,6 +28,7 @@ class Defaults:
     steps: int
     guidance: Guidance
     beside: Mapping[str, float] = field(default_factory=dict)
+    interval: int = 1
     renewal: Mapping[str, float] = field(default_factory=dict)
     prompting: Mapping[str, float] = field(default_factory=dict)
     spans: Mapping[str, tuple[float, float]] = field(default_factory=dict)
@@ -41,6 +43,7 @@ class Defaults:
             start=start,
             end=end,
             prompt=beside.get(output, self.guidance.prompt),
+            interval=self.interval if joined else self.guidance.interval,
             renewal=self.renewal.get(output, self.guidance.renewal),
             prompting=self.prompting.get(output, self.guidance.prompting),
         )
@@ -55,6 +58,7 @@ CODI_MINI: Final = Defaults(
     steps=20,
     guidance=Guidance(bridge=3.0),
     beside={"video": 2.0, "audio": 1.0},
+    interval=2,
     renewal={"audio": 0.7},
     prompting={"text": 0.55},
     spans={"video": (0.25, 0.85)},

@@ -208,7 +208,7 @@ class CoDiPipeline(DiffusionPipeline):
         bridge_start: Scale = None,
         bridge_end: Scale = None,
         guidance_end: float = 1.0,
-        guidance_interval: int | None = None,
+        guidance_interval: int | Mapping[str, int | None] | None = None,
         bridge_renewal: Scale = None,
         bridge_prompting: Scale = None,
         negative_prompt: Media = None,
@@ -252,7 +252,8 @@ class CoDiPipeline(DiffusionPipeline):
             bridge_prompting: noise level, 0 to 1, below which an output prompts those that read it with what it is
                 about to become, as a given would; 0 for never. Of all outputs or by modality; where it names none,
                 0.55 for text, never for others. Of samplers of rectified flow alone; others ignore it.
-            guidance_interval: steps from one pass without the prompt to the next, at least 1; more cost less.
+            guidance_interval: steps from one pass without the prompt to the next, at least 1; more cost less. Of all
+                outputs or by modality; where it names none, codi-mini has 2 where bridges join outputs, else 1.
             negative_prompt: a text, or media by modality, in the place of the null prompt.
             weights: of inputs and givens that prompt by modality, at least 0, 1 where not named.
             num_outputs_per_prompt: samples, at least 1.

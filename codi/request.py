@@ -30,6 +30,10 @@ SHARES: Final = {
 """Of what is asked for by output, what lies between 0 and 1, and what that is."""
 
 
+WHOLE: Final = ("guidance_interval",)
+"""Of what is asked for by output, what is a whole number of at least 1."""
+
+
 @dataclass(frozen=True)
 class Stands:
     """A given.
@@ -88,7 +92,7 @@ class Call:
             "guidance_end": next(iter(self.guidance.values())).prompt_end,
             "bridge_renewal": {name: scale.renewal for name, scale in self.guidance.items()},
             "bridge_prompting": {name: scale.prompting for name, scale in self.guidance.items()},
-            "guidance_interval": next(iter(self.guidance.values())).interval,
+            "guidance_interval": {name: scale.interval for name, scale in self.guidance.items()},
             "weights": dict(self.weights),
             "num_outputs_per_prompt": self.samples,
             "duration": self.clip.duration,
@@ -115,7 +119,7 @@ def resolve(  # noqa: PLR0913  the arguments of the call
     bridge_start: Scale = None,
     bridge_end: Scale = None,
     guidance_end: float = 1.0,
-    guidance_interval: int | None = None,
+    guidance_interval: Scale = None,
     bridge_renewal: Scale = None,
     bridge_prompting: Scale = None,
     companions: Sequence[str] | str | None = None,
@@ -138,9 +142,11 @@ def resolve(  # noqa: PLR0913  the arguments of the call
     _check_names(wanted, stands[0], prompts[0])
     _check_spans(stands, clip)
     _check_parts(stands)
-    timed = dataclasses.replace(defaults, guidance=_timed(defaults.guidance, guidance_end, guidance_interval))
+    end = _share("guidance_end", guidance_end, "share of the steps")
+    timed = dataclasses.replace(defaults, guidance=dataclasses.replace(defaults.guidance, prompt_end=end))
     asked = {
         "guidance_scale": guidance_scale,
+        "guidance_interval": guidance_interval,
         "bridge_scale": bridge_scale,
         "bridge_start": bridge_start,
         "bridge_end": bridge_end,
@@ -275,12 +281,6 @@ def _weights(weights: Mapping[str, float], named: Collection[str]) -> dict[str, 
     return {name: _number(f"weights {name}", weight) for name, weight in weights.items()}
 
 
-def _timed(guidance: Guidance, prompt_end: float, interval: int | None) -> Guidance:
-    every = guidance.interval if interval is None else _whole("guidance_interval", interval, 1)
-    end = _share("guidance_end", prompt_end, "share of the steps")
-    return dataclasses.replace(guidance, prompt_end=end, interval=every)
-
-
 def _guidance(
     outputs: Sequence[str], asked: Mapping[str, Scale], defaults: Defaults, refuses: bool
 ) -> dict[str, Guidance]:
@@ -294,17 +294,17 @@ def _guidance(
     for output, scales in bridged.items():
         others = [other for name, other in bridged.items() if name != output]
         joined = scales.joins and any(other.start < scales.end for other in others)
-        named = _own("guidance_scale", asked["guidance_scale"], output)
-        prompt = defaults.of(output, joined).prompt
-        if refuses and prompt <= 1:  # else nothing would read what is refused
-            prompt = scales.prompt
-        prompt = prompt if named is None else named
-        made[output] = dataclasses.replace(scales, prompt=prompt)
+        default = defaults.of(output, joined)
+        prompt, interval = (_own(name, asked[name], output) for name in ("guidance_scale", "guidance_interval"))
+        if prompt is None:  # (where nothing is guided, nothing would read what is refused)
+            prompt = scales.prompt if refuses and default.prompt <= 1 else default.prompt
+        every = default.interval if interval is None else int(interval)
+        made[output] = dataclasses.replace(scales, prompt=prompt, interval=every)
     return made
 
 
 def _bridged(output: str, asked: Mapping[str, Scale], defaults: Defaults) -> Guidance:
-    """All but the prompt's scale, which hangs on who else is there to be read."""
+    """All but the prompt's scale and interval, which hang on who else is there to be read."""
     default = defaults.of(output, joined=False)
     own = {name: _own(name, value, output) for name, value in asked.items()}
     start, end = _span(own["bridge_start"], own["bridge_end"], default)
@@ -338,6 +338,8 @@ def _own(name: str, value: Scale, output: str) -> float | None:
         label, value = f"{name} {output}", value.get(output)
     if value is None:
         return None
+    if name in WHOLE:
+        return _whole(label, value, 1)
     return _share(label, value, SHARES[name]) if name in SHARES else _number(label, value)
 
 
@@ -353,7 +355,7 @@ def _number(name: str, value: float) -> float:
     return float(value)
 
 
-def _whole(name: str, value: int, least: int) -> int:
+def _whole(name: str, value: float, least: int) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise InputError(f"{name} {value}", f"is not a whole number of at least {least}", "give one")
     return value

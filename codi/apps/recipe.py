@@ -56,7 +56,7 @@ def request(recipe: Mapping[str, Any], name: str) -> Request:
         raise InputError(name, "has a recipe that cannot be replayed", "replay it from Python") from error
 
 
-NOBODY: Final[dict[str, Any]] = {"companions": [], "bridge_prompting": 0.0}
+NOBODY: Final[dict[str, Any]] = {"companions": [], "bridge_prompting": 0.0, "guidance_interval": 1}
 """What recipes from before these were named mean by leaving them out."""
 
 

@@ -65,6 +65,8 @@ class PipelineEngine:
         defaults = self.pipeline.defaults
         beside = [f" ({name} with others {scale:g})" for name, scale in defaults.beside.items()]
         guided = "".join([f"{defaults.guidance.prompt:g}", *beside])
+        if defaults.interval != defaults.guidance.interval and "guidance_interval" not in self.options:
+            guided += f" (with others in every {defaults.interval} steps)"
         own = {"guidance_scale": guided, "bridge_scale": f"{defaults.guidance.bridge:g}"}
         told = {"num_inference_steps": defaults.steps, **own, **self.options}
         if not {"bridge_start", "bridge_end"} & self.options.keys():

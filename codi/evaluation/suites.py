@@ -162,5 +162,5 @@ DEFAULT_COUNT: Final = {
     "crossing": 64,
     "schedule": 64,
     "clock": 64,
-    "matrix": 16,
+    "matrix": 4,
 }

@@ -41,7 +41,13 @@ class Stub:
             "video": samples.clip(),
         }
         several = {name: media if count == 1 else [media] * count for name, media in made.items()}
-        resolved = {"num_inference_steps": 12, "guidance_scale": 3.0, "companions": [], "bridge_prompting": 0.0}
+        resolved = {
+            "num_inference_steps": 12,
+            "guidance_scale": 3.0,
+            "companions": [],
+            "bridge_prompting": 0.0,
+            "guidance_interval": 1,
+        }
         return SimpleNamespace(**several, recipe={"parameters": resolved})
 
 
@@ -106,7 +112,12 @@ def test_companions_are_none_or_any_where_that_is_said(stub: Stub) -> None:
 
 def test_a_recipe_from_before_there_were_companions_has_none(stub: Stub) -> None:
     kept = {"model": "bundle", "inputs": [], "outputs": ["image", "video"], "parameters": {"seed": 1}}
-    assert recipe.request(kept, "clip.mp4").parameters == {"seed": 1, "companions": [], "bridge_prompting": 0.0}
+    assert recipe.request(kept, "clip.mp4").parameters == {
+        "seed": 1,
+        "companions": [],
+        "bridge_prompting": 0.0,
+        "guidance_interval": 1,
+    }
 
 
 def test_the_same_seed_gives_the_same_bytes(stub: Stub) -> None:

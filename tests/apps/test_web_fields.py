@@ -20,7 +20,13 @@ def test_a_recipes_scales_are_asked_for_while_the_sliders_stand_where_it_put_the
     (tmp_path / "recipe.json").write_text(json.dumps(kept))
     *_, guidance, bridge, loaded = web.load_recipe(str(tmp_path / "recipe.json"))
     numbers = {"guidance": guidance, "bridge": bridge}
-    assert loaded == {"companions": [], "bridge_prompting": 0.0, **parameters, "outputs": ["video", "audio"]}
+    assert loaded == {
+        "companions": [],
+        "bridge_prompting": 0.0,
+        "guidance_interval": 1,
+        **parameters,
+        "outputs": ["video", "audio"],
+    }
     assert web._asked("guidance", numbers, loaded, 3.0) == scale
     assert web._asked("bridge", numbers, loaded, 3.0) == {"video": 3.0}
     assert web._asked("guidance", {"guidance": 4.0}, loaded, 3.0) == 4.0

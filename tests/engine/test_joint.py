@@ -83,7 +83,7 @@ def test_the_pass_without_a_prompt_is_taken_once_an_interval(pipe, monkeypatch):
     monkeypatch.setattr(
         Track, "run", lambda t, k, prompt, *rest: taken.append((prompt is t.null, k)) or run(t, k, prompt, *rest)
     )
-    every = latents(pipe, **asked)
+    every = latents(pipe, **asked, guidance_interval=1)
     assert [k for null, k in taken if null] == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
     taken.clear()
     third = latents(pipe, **asked, guidance_interval=3)

@@ -73,7 +73,7 @@ def test_new_noise_is_of_all_outputs_or_by_modality():
         levels[str(asked)] = [made.guidance[name].renewal for name in pair["outputs"]]
         assert made.parameters["bridge_renewal"] == dict(zip(pair["outputs"], levels[str(asked)], strict=True))
     assert levels == {"None": [1.0, 0.7], "0.5": [0.5, 0.5], "{'image': 0.9}": [0.9, 0.7]}
-    assert call(outputs=["audio", "video"]).parameters["bridge_renewal"] == {"text": 1.0, "video": 1.0, "audio": 0.7}
+    assert call(outputs=["audio", "video"]).parameters["bridge_renewal"] == {"video": 1.0, "audio": 0.7}
     own = call(**pair, defaults=Defaults(20, Guidance(renewal=0.3), renewal={"audio": 0.2}))
     assert [scale.renewal for scale in own.guidance.values()] == [0.3, 0.2]
 
@@ -95,6 +95,19 @@ def test_a_clip_and_a_sound_are_guided_less_where_they_are_made_together_with_ot
     assert scales(guidance_scale={"audio": 4.0}) == [2.0, 4.0]
     assert scales(defaults=replace(CODI_MINI, beside={})) == [3.0, 3.0]
     assert call(**pair).parameters["guidance_scale"] == {"video": 2.0, "audio": 1.0}
+
+
+def test_outputs_that_bridges_join_look_without_the_prompt_at_every_other_step():
+    def intervals(outputs=("video", "audio"), **asked):
+        return list(call(outputs=list(outputs), **asked).parameters["guidance_interval"].values())
+
+    assert intervals() == [2, 2] and intervals(["video"]) == [1]
+    assert intervals(["video"], given={"audio": 1}) == intervals(["audio"], bridge_scale=0.0) == [1]
+    assert intervals(bridge_scale=0.0) == intervals(guidance_interval=1) == [1, 1]
+    assert intervals(bridge_scale={"audio": 0.0}) == [2, 1]
+    assert intervals(guidance_interval=3) == [3, 3]
+    assert intervals(guidance_interval={"video": 1}) == [1, 2]
+    assert intervals(defaults=Defaults(20, Guidance())) == [1, 1]
 
 
 def test_bridges_act_where_they_are_told_to_and_else_where_the_modality_does():

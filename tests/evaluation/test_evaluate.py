@@ -238,7 +238,7 @@ SPANS = "(video from 0.25 to 0.85 of the steps)"
 def test_figures_tell_their_bundle_and_defaults_even_where_nobody_named_them(pipe, options, told):
     engine = PipelineEngine(pipe, options, "0123456789abcdef num_inference_steps")
     steps, *bridges = told
-    guided = "guidance_scale 3 (video with others 2) (audio with others 1)"
+    guided = "guidance_scale 3 (video with others 2) (audio with others 1) (with others in every 2 steps)"
     along = ["companions text (of image audio video with others)", f"bridge_prompting text below {PROMPTING:g}"]
     assert engine.settings == ", ".join(["bundle 0123456789ab", steps, guided, *bridges, *along])
 
