@@ -48,6 +48,10 @@ class Defaults:
             prompting=self.prompting.get(output, self.guidance.prompting),
         )
 
+    def tells(self, output: str, level: float | None = None) -> bool:
+        """Whether an output prompts those that read it, at the level that is asked for or its own."""
+        return (self.prompting.get(output, self.guidance.prompting) if level is None else level) > 0
+
     def along(self, outputs: Collection[str], given: Collection[str]) -> tuple[str, ...]:
         """The companions of outputs that bridges join; what is made or given anyway is none."""
         named = [self.companions[name] for name in outputs if name in self.companions and len(outputs) > 1]
@@ -66,5 +70,6 @@ CODI_MINI: Final = Defaults(
 )
 """codi-mini's figures are measured at these (why: docs/bridges.md). What other outputs tell moves clips and sounds as
 the prompt does: beside three times the prompt's own push they keep to themselves; in the last steps what others tell
-pushes a settled clip off what the world looks like. A sound settles early, a text at once (its sampler). A clip and a
-picture, a clip and a text meet best in a sound that nobody asked for."""
+pushes a settled clip off what the world looks like. A sound settles early, a text at once (its sampler), and prompts
+the others from the fourth step on. A picture and others meet best in a text that nobody asked for. What the prompt
+changes differs little from one step to the next."""

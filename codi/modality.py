@@ -24,8 +24,8 @@ class Modality:
     Attributes:
         name: its name, also the folder's.
         classes: component classes that codi itself defines for it, by name: the module each stands in.
-        prompts, stands, generates: components of a bundle that it needs as an input, as a given and as an output.
-            Components may be shared: video names the image autoencoder.
+        prompts, stands, generates: components of a bundle that it needs as an input (or as an output that prompts
+            others), as a given and as an output. Components may be shared: video names the image autoencoder.
         joins: components that an output needs beside those where anything else stands on the timeline.
         engine: imports torch and returns the class that runs the modality.
     """

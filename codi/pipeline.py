@@ -16,9 +16,9 @@ from codi.bundles import find_bundle, pipeline_name
 from codi.defaults import CODI_MINI, Defaults
 from codi.manifest import check_bundle
 from codi.modality import Engine, Modality, registry
-from codi.request import Call, Media, Prompts, Scale, Stands, names_of, resolve
-from codi.sampling import denoise, tellers
-from codi.staging import Prompting, Stage
+from codi.request import Call, Media, Prompts, Scale, Stands, names_of, own, resolve
+from codi.sampling import denoise
+from codi.staging import Conditioning, Stage
 from codi.types import ClipSpec, InputError, Tokens
 
 
@@ -91,7 +91,7 @@ class CoDiPipeline(DiffusionPipeline):
         return registry()
 
     @classmethod
-    def prompting(cls, inputs: Sequence[str]) -> tuple[str, ...]:
+    def prompters(cls, inputs: Sequence[str]) -> tuple[str, ...]:
         """The modalities whose prompt encoders a request needs."""
         return tuple(inputs)
 
@@ -102,25 +102,21 @@ class CoDiPipeline(DiffusionPipeline):
         given: Iterable[str],
         outputs: Iterable[str],
         companions: Sequence[str] | str | None = None,
+        bridge_prompting: Scale = None,
     ) -> set[str]:
-        """Components that a request needs; companions as in `__call__`."""
+        """Components that a request needs; the last two as in `from_pretrained`."""
         stands, makes = tuple(given), tuple(outputs)
         makes += cls.defaults.along(makes, stands) if companions is None else names_of(companions)
         told = (*inputs, *stands) if cls.givens_prompt else tuple(inputs)
-        prompts = cls.prompting(tuple(dict.fromkeys(told)))
+        prompts = cls.prompters(tuple(dict.fromkeys(told)))
         table = cls.modalities()
         found = {part for name in prompts for part in table[name].prompts}
         found |= {part for name in stands for part in table[name].stands}
         found |= {part for name in makes for part in table[name].generates}
         joint = len({*stands, *makes}) > 1
-        return found | {part for name in makes if joint for part in cls.joining(name)}
-
-    @classmethod
-    def joining(cls, name: str) -> tuple[str, ...]:
-        """Components that an output needs beside those where anything else stands on the timeline."""
-        modality = cls.modalities()[name]
-        tells = cls.defaults.of(name, joined=True).prompting > 0
-        return (*modality.joins, *(modality.prompts if tells else ()))
+        found |= {part for name in makes if joint for part in table[name].joins}
+        tells = [name for name in makes if len(makes) > 1 and cls.defaults.tells(name, own(bridge_prompting, name))]
+        return found | {part for name in tells for part in table[name].prompts}
 
     @classmethod
     def check_parts(cls, folder: Path, needed: Collection[str]) -> None:
@@ -143,6 +139,7 @@ class CoDiPipeline(DiffusionPipeline):
         given: Iterable[str] | None = None,
         outputs: Iterable[str] | None = None,
         companions: Sequence[str] | str | None = None,
+        bridge_prompting: Scale = None,
         **options: Any,
     ) -> CoDiPipeline:
         """Load a bundle.
@@ -152,7 +149,7 @@ class CoDiPipeline(DiffusionPipeline):
             inputs: modalities that will prompt; only what these three need is loaded, all where none is named.
             given: modalities that will stand.
             outputs: modalities that will be made.
-            companions: as in `__call__`.
+            companions, bridge_prompting: as in `__call__`.
             options: as of `DiffusionPipeline.from_pretrained` (dtype, components to override, ...).
 
         Raises:
@@ -162,10 +159,10 @@ class CoDiPipeline(DiffusionPipeline):
         kind = pipeline_class(folder)
         if kind is not cls and issubclass(kind, cls):
             options = {"inputs": inputs, "given": given, "outputs": outputs, "companions": companions, **options}
-            return kind.from_pretrained(bundle, **options)
+            return kind.from_pretrained(bundle, bridge_prompting=bridge_prompting, **options)
         check_bundle(folder)
         if not (inputs is None and given is None and outputs is None):
-            needed = cls.needed(inputs or (), given or (), outputs or (), companions)
+            needed = cls.needed(inputs or (), given or (), outputs or (), companions, bridge_prompting)
             cls.check_parts(folder, needed)
             options = {name: None for name in component_names(cls.modalities()) if name not in needed} | options
         options.setdefault("dtype", torch.float32)
@@ -250,8 +247,9 @@ class CoDiPipeline(DiffusionPipeline):
                 never. Of all outputs or by modality; where it names none, 0.7 for audio, never for others.
                 Of Euler samplers of rectified flow alone; others ignore it.
             bridge_prompting: noise level, 0 to 1, below which an output prompts those that read it with what it is
-                about to become, as a given would; 0 for never. Of all outputs or by modality; where it names none,
-                0.55 for text, never for others. Of samplers of rectified flow alone; others ignore it.
+                about to become, as a given would; 0 for never. Whatever the spans above. Of all outputs or by
+                modality; where it names none, 0.55 for text, never for others. Of samplers of rectified flow alone;
+                others ignore it.
             guidance_interval: steps from one pass without the prompt to the next, at least 1; more cost less. Of all
                 outputs or by modality; where it names none, codi-mini has 2 where bridges join outputs, else 1.
             negative_prompt: a text, or media by modality, in the place of the null prompt.
@@ -292,7 +290,7 @@ class CoDiPipeline(DiffusionPipeline):
             clip=self.clip((*names_of(outputs), *names_of(companions or ())), duration, fps, size),
             scheduler=scheduler,
             companions=companions,
-            makeable=self._makeable(),
+            makeable=self.makeable(),
             defaults=self.defaults,
         )
         stage = self._stage(call)
@@ -310,31 +308,32 @@ class CoDiPipeline(DiffusionPipeline):
         media = {name: stage.media(name, latents[name]) for name in call.outputs}
         return CoDiOutput(media, {"parameters": call.parameters}, several=call.samples > 1)
 
-    def _makeable(self) -> set[str]:
-        """The modalities whose parts are loaded, those that join them to others too."""
+    def makeable(self) -> set[str]:
+        """The modalities that can be companions: all parts are loaded that make, join and tell them to others."""
         loaded, table = {name for name, part in self.components.items() if part is not None}, self.modalities()
-        return {name for name, one in table.items() if loaded.issuperset((*one.generates, *self.joining(name)))}
+        telling = {name: one.prompts if self.defaults.tells(name) else () for name, one in table.items()}
+        return {n for n, one in table.items() if loaded.issuperset((*one.generates, *one.joins, *telling[n]))}
 
     def _stage(self, call: Call) -> Stage:
         like = next(p for c in self.components.values() if isinstance(c, torch.nn.Module) for p in c.parameters())
         engines = {name: self.engine(name) for name in (*call.guidance, *call.given[0])}
         schedulers = {name: self.components[f"{name}_scheduler"] for name in call.guidance}
-        told = tellers(call.guidance)
-        for name in told:
+        stage = Stage(call, engines, schedulers, self._prompts(call, like))
+        for name in stage.tellers:
             self._check_prompts(name)
-        return Stage(call, engines, schedulers, self._prompts(call, like), told)
+        return stage
 
     def _check_prompts(self, name: str) -> None:
         missing = [part for part in self.modalities()[name].prompts if self.components[part] is None]
         if missing:
             raise InputError(f"bridge_prompting {name}", f"needs {missing[0]}", f"load {name} as an input, or give 0")
 
-    def _prompts(self, call: Call, like: torch.Tensor) -> Prompting:
+    def _prompts(self, call: Call, like: torch.Tensor) -> Conditioning:
         """What passes attend to."""
         nothing = conditioning.null(call.samples, like)
         prompts = (self._shown(call), call.negative)
         prompt, negative = (self._prompt(each, call.weights) or nothing for each in prompts)
-        return Prompting(prompt, negative, nothing)
+        return Conditioning(prompt, negative, nothing)
 
     def _shown(self, call: Call) -> Prompts:
         """The inputs, and what stands of modalities that are none of them: a clip goes on as it began."""

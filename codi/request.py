@@ -34,6 +34,10 @@ WHOLE: Final = ("guidance_interval",)
 """Of what is asked for by output, what is a whole number of at least 1."""
 
 
+_OWN: Final = {"bridge": "bridge_scale", "renewal": "bridge_renewal", "prompting": "bridge_prompting"}
+"""Fields of `Guidance` that are just what is asked for by output, and the argument."""
+
+
 @dataclass(frozen=True)
 class Stands:
     """A given.
@@ -155,9 +159,7 @@ def resolve(  # noqa: PLR0913  the arguments of the call
     }
     _check_scales(asked)
     if companions is None:
-        reading = [name for name in wanted if _bridged(name, asked, timed).joins]
-        found = [name for name in defaults.along(reading, stands[0]) if name not in wanted]
-        along = tuple(name for name in found if makeable is None or name in makeable)
+        along = along_with(wanted, stands[0], asked, timed, makeable)
     else:
         along = names_of(companions)
         _check_companions(along, wanted, stands[0])
@@ -175,6 +177,19 @@ def resolve(  # noqa: PLR0913  the arguments of the call
         samples=len(prompts),
         scheduler=scheduler,
     )
+
+
+def along_with(
+    outputs: Sequence[str],
+    given: Collection[str],
+    asked: Mapping[str, Scale],
+    defaults: Defaults,
+    makeable: Collection[str] | None = None,
+) -> tuple[str, ...]:
+    """The companions of outputs where a call names none; arguments as of `resolve`, scales in `asked`."""
+    reading = [name for name in outputs if _bridged(name, asked, defaults).joins]
+    found = [name for name in defaults.along(reading, given) if name not in outputs]
+    return tuple(name for name in found if makeable is None or name in makeable)
 
 
 def names_of(named: Sequence[str] | str) -> tuple[str, ...]:
@@ -306,15 +321,11 @@ def _guidance(
 def _bridged(output: str, asked: Mapping[str, Scale], defaults: Defaults) -> Guidance:
     """All but the prompt's scale and interval, which hang on who else is there to be read."""
     default = defaults.of(output, joined=False)
-    own = {name: _own(name, value, output) for name, value in asked.items()}
-    start, end = _span(own["bridge_start"], own["bridge_end"], default)
-    named = {field: own[f"bridge_{asked}"] for field, asked in _OWN.items()}
+    found = {name: _own(name, asked.get(name), output) for name in ("bridge_start", "bridge_end", *_OWN.values())}
+    start, end = _span(found["bridge_start"], found["bridge_end"], default)
+    named = {field: found[argument] for field, argument in _OWN.items()}
     filled: dict[str, Any] = {field: value for field, value in named.items() if value is not None}
     return dataclasses.replace(default, start=start, end=end, **filled)
-
-
-_OWN: Final = {"bridge": "scale", "renewal": "renewal", "prompting": "prompting"}
-"""Fields of `Guidance` that are asked for by output, and the end of the argument's name."""
 
 
 def _span(start: float | None, end: float | None, default: Guidance) -> tuple[float, float]:
@@ -331,11 +342,14 @@ def _check_scales(scales: Mapping[str, Scale]) -> None:
                 raise InputError(f"{name} {modality}", "is not a modality", f"choose among {', '.join(registry())}")
 
 
-def _own(name: str, value: Scale, output: str) -> float | None:
-    """What is asked for one output; None where nothing is."""
-    label = name
-    if isinstance(value, Mapping):
-        label, value = f"{name} {output}", value.get(output)
+def own(value: Scale, output: str) -> float | None:
+    """What is asked for one output, as it was given; None where nothing is."""
+    return value.get(output) if isinstance(value, Mapping) else value
+
+
+def _own(name: str, asked: Scale, output: str) -> float | None:
+    """What is asked for one output, checked; None where nothing is."""
+    label, value = f"{name} {output}" if isinstance(asked, Mapping) else name, own(asked, output)
     if value is None:
         return None
     if name in WHOLE:

@@ -37,6 +37,12 @@ class Held:
     mask: torch.Tensor
     until: int | None = None
 
+    def over(self, clean: torch.Tensor, index: int) -> torch.Tensor:
+        """An estimate of what is clean at step `index`, with what stands in it."""
+        if self.until is not None and index >= self.until:
+            return clean
+        return self.mask * self.clean + (1 - self.mask) * clean
+
     def laid(self, latent: torch.Tensor, scheduler: Any, index: int) -> torch.Tensor:
         """The latent before step `index`, with what stands put back."""
         if self.until is not None and index > self.until:
@@ -53,14 +59,15 @@ class Track:
         engine: runs the modality.
         latent: [batch, ...]; of a given, clean and constant.
         clock: times of the latent's columns or frames.
-        prompt: what a prompted pass attends to, but for what it heard; a given has the null prompt.
+        prompt: what a prompted pass attends to before anything is heard; a given has the null prompt.
         null: what an unprompted pass attends to: nothing, or the negative prompt.
         scheduler: None for a given.
         noise: of the output; None for a given.
         held: what stands of an output; None where all of it is made.
         says: of an estimate of the clean latent, the tokens that it prompts others with; None where it never does.
         spoke: its noise level when it last said something.
-        heard: what prompts it beside the prompt, by the output that said it.
+        heard: what prompts it behind the prompt, by the output that said it.
+        told: the prompt with that behind it; None before anything is heard.
         kept: the bridge-off prompted pass of a step, with the step's index.
         drift: what the prompt changed when that was last looked at: the prompted pass less the unprompted, bridges off.
     """
@@ -76,6 +83,7 @@ class Track:
     says: Callable[[torch.Tensor], Tokens] | None = None
     spoke: float = math.inf
     heard: Mapping[str, Tokens] = field(default_factory=dict)
+    told: Tokens | None = None
     kept: tuple[int, Denoised] | None = None
     drift: torch.Tensor | None = None
 
@@ -97,24 +105,26 @@ class Track:
     @property
     def prompted(self) -> Tokens:
         """What a prompted pass attends to."""
-        return beside(self.prompt, tuple(self.heard.values()))
+        return self.prompt if self.told is None else self.told
 
     def hear(self, said: Mapping[str, Tokens]) -> None:
         """Be prompted from now on by the last that each of the others said."""
-        new = [name for name in said if name not in self.heard or not said[name].states.equal(self.heard[name].states)]
-        if new:
-            self.heard, self.drift = {**self.heard, **said}, None
+        if said:
+            self.heard = {**self.heard, **said}
+            self.told, self.drift = beside(self.prompt, tuple(self.heard.values())), None
 
     def say(self, prediction: torch.Tensor, index: int, below: float) -> Tokens | None:
-        """What the latent before step `index` is about to become prompts others with; None where it says nothing new.
+        """What the latent before step `index` is about to become prompts others with; None where it says nothing.
 
-        It speaks below a noise level, and again each time that its own has halved since, for it costs a decoding.
+        It speaks below a noise level, again each time that its own has halved since, for it costs a decoding, and no
+        more when it is a sixteenth of that: what is said then is what was said before.
         """
         level = schedule.level_at(self.scheduler, index)
-        if self.says is None or level >= min(below, self.spoke / 2) or not schedule.flows(self.scheduler):
+        if self.says is None or not below / 16 <= level < min(below, self.spoke / 2):
             return None
         self.spoke = level
-        return self.says(schedule.estimate(self.scheduler, prediction, index, self.latent))
+        clean = schedule.estimate(self.scheduler, prediction, index, self.latent)
+        return self.says(clean if self.held is None else self.held.over(clean, index))
 
     def alone(self, index: int) -> Denoised:
         """The prompted pass at step `index` with the bridge off, taken once."""
@@ -143,9 +153,9 @@ class Track:
 
 
 def tellers(guidance: Mapping[str, Guidance]) -> list[str]:
-    """The outputs that are to prompt somebody who reads them."""
+    """The outputs that are to prompt somebody else who reads them."""
     joined = {name: scale for name, scale in guidance.items() if scale.joins}
-    heard = {name for name in guidance if any(scale.reads(other, name) for other, scale in joined.items())}
+    heard = {n for n in guidance if any(scale.reads(other, n) for other, scale in joined.items() if other != n)}
     return [name for name, scale in guidance.items() if name in heard and scale.prompting > 0]
 
 
@@ -191,7 +201,7 @@ def denoise(
                 latent = move(track.scheduler, prediction, index, latent, track.noise)
             track.latent = latent if track.held is None else track.held.laid(latent, track.scheduler, index + 1)
         for name in joined:
-            outputs[name].hear(guidance[name].seen(name, said))
+            outputs[name].hear(guidance[name].seen(name, {n: tokens for n, tokens in said.items() if n != name}))
         if on_step is not None:
             on_step(index, {name: track.latent for name, track in outputs.items()})
     return {name: track.latent for name, track in outputs.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,12 +11,12 @@ import torch
 from codi import schedule
 from codi.modality import Engine
 from codi.request import Call
-from codi.sampling import Held, Track
+from codi.sampling import Held, Track, tellers
 from codi.types import InputError, Part, Tokens
 
 
 @dataclass(frozen=True)
-class Prompting:
+class Conditioning:
     """What passes attend to, [samples, tokens, width] each.
 
     Attributes:
@@ -38,15 +38,20 @@ class Stage:
         call: what is asked for.
         engines: by modality, of outputs, companions and givens.
         schedulers: of outputs and companions, by modality.
-        prompting: of the call's prompts.
-        tellers: outputs whose estimates prompt others.
+        conditioning: of the call's prompts.
     """
 
     call: Call
     engines: Mapping[str, Engine]
     schedulers: Mapping[str, Any]
-    prompting: Prompting
-    tellers: Collection[str] = ()
+    conditioning: Conditioning
+
+    @property
+    def tellers(self) -> list[str]:
+        """Outputs that are to prompt others, and can: others may read them, and their samplers say what is clean."""
+        told = tellers(self.call.guidance)
+        shown = [name for name in told if self.engines[name].environment is not None]
+        return [name for name in shown if schedule.flows(self._scheduler(name))]
 
     def tracks(self) -> dict[str, Track]:
         """Outputs, companions and givens at the start of the loop."""
@@ -64,9 +69,9 @@ class Stage:
         return [engine.mend(medium, part, clip) for medium, part in zip(made, parts, strict=True)]
 
     def _output(self, name: str) -> Track:
-        call, engine, like = self.call, self.engines[name], self.prompting.nothing.states
+        call, engine, like = self.call, self.engines[name], self.conditioning.nothing.states
         noise = schedule.Noise(call.seed, name)
-        scheduler = schedule.prepared(schedule.chosen(self.schedulers[name], call.scheduler), call.steps, like.device)
+        scheduler = schedule.prepared(self._scheduler(name), call.steps, like.device)
         white = noise.white(engine.latent_shape(call.clip), call.samples).to(like)
         latent = white * getattr(scheduler, "init_noise_sigma", 1.0)
         held = self._held(name, white, scheduler)
@@ -76,13 +81,16 @@ class Stage:
             engine=engine,
             latent=latent,
             clock=engine.clock(call.clip).to(like.device),
-            prompt=self.prompting.prompt,
-            null=self.prompting.negative,
+            prompt=self.conditioning.prompt,
+            null=self.conditioning.negative,
             scheduler=scheduler,
             noise=noise,
             held=held,
             says=(lambda clean: self._said(name, clean)) if name in self.tellers else None,
         )
+
+    def _scheduler(self, name: str) -> Any:
+        return schedule.chosen(self.schedulers[name], self.call.scheduler)
 
     def _said(self, name: str, clean: torch.Tensor) -> Tokens:
         """Prompt tokens of the medium that a clean latent is."""
@@ -93,7 +101,7 @@ class Stage:
         engine, stands = self.engines[name], [sample[name] for sample in self.call.given]
         if len({stand.seconds for stand in stands}) > 1:
             raise InputError(name, "stands at several instants in one batch", "make one call for each")
-        latent, nothing = self._encoded(name, [stand.media for stand in stands]), self.prompting.nothing
+        latent, nothing = self._encoded(name, [stand.media for stand in stands]), self.conditioning.nothing
         clock = engine.clock(self.call.clip, stands[0].seconds).to(latent.device)
         return Track(engine, latent, clock, nothing, nothing)
 

@@ -52,7 +52,8 @@ def generate(  # noqa: PLR0913  the options of the command
         float | None, typer.Option(help="Share of the steps after which the prompt guides no more.")
     ] = None,
     guidance_interval: Annotated[
-        int | None, typer.Option(help="Steps from one look without the prompt to the next; more are faster.")
+        int | None,
+        typer.Option(help="Steps from one look without the prompt to the next (codi-mini: 1; with others 2)."),
     ] = None,
     bridge_renewal: Annotated[
         float | None, typer.Option(help="Noise level above which outputs that read others get new noise; 1: never.")
@@ -83,8 +84,11 @@ def generate(  # noqa: PLR0913  the options of the command
 
     numbers = _numbers(seed, steps, guidance, bridge, num, duration, fps, size)
     numbers |= _shares(
-        **{"bridge_start": bridge_start, "bridge_end": bridge_end, "guidance_end": guidance_end},
-        **{"bridge_renewal": bridge_renewal, "bridge_prompting": bridge_prompting},
+        bridge_start=bridge_start,
+        bridge_end=bridge_end,
+        guidance_end=guidance_end,
+        bridge_renewal=bridge_renewal,
+        bridge_prompting=bridge_prompting,
     )
     if guidance_interval is not None:
         numbers["guidance_interval"] = arguments.whole("--guidance-interval", guidance_interval, 1, 1000)

@@ -56,14 +56,14 @@ def request(recipe: Mapping[str, Any], name: str) -> Request:
         raise InputError(name, "has a recipe that cannot be replayed", "replay it from Python") from error
 
 
-NOBODY: Final[dict[str, Any]] = {"companions": [], "bridge_prompting": 0.0, "guidance_interval": 1}
+BEFORE: Final[dict[str, Any]] = {"companions": [], "bridge_prompting": 0.0, "guidance_interval": 1}
 """What recipes from before these were named mean by leaving them out."""
 
 
 def parameters(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """Those that it names; before recipes named companions, or who prompts others, there were none."""
     named = {name: value for name, value in recipe.get("parameters", {}).items() if value is not None}
-    return named | {name: nobody for name, nobody in NOBODY.items() if name not in named}
+    return named | {name: meant for name, meant in BEFORE.items() if name not in named}
 
 
 def _sources(kept: list[Mapping[str, Any]]) -> tuple[Source, ...]:

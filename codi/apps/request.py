@@ -96,14 +96,15 @@ def run(request: Request, bundle: Path, threads: int | None = None) -> Any:
         torch.set_num_threads(threads)
     device = _device(request)
     inputs, given = by_modality(request.inputs), by_modality(request.given)
-    negative = by_modality(request.negative)
+    negative, apart = by_modality(request.negative), request.parameters.get("bridge_scale") == 0
     with plain_warnings():
         pipeline = CoDiPipeline.from_pretrained(
             bundle,
-            inputs={*inputs, *negative, *_tellers(request)},
+            inputs={*inputs, *negative},
             given=given,
             outputs=request.outputs,
-            companions=() if request.parameters.get("bridge_scale") == 0 else request.parameters.get("companions"),
+            companions=() if apart else request.parameters.get("companions"),
+            bridge_prompting=0.0 if apart else request.parameters.get("bridge_prompting"),
             dtype=getattr(torch, request.dtype),
         ).to(device)
         return pipeline(
@@ -152,13 +153,6 @@ def needed(
     from codi.pipeline import pipeline_class
 
     return pipeline_class(bundle).needed(inputs, given, outputs, companions)
-
-
-def _tellers(request: Request) -> list[str]:
-    """Outputs that are asked to prompt others."""
-    asked = request.parameters.get("bridge_prompting") or {}
-    level = asked if isinstance(asked, Mapping) else dict.fromkeys(request.outputs, asked)
-    return [name for name in request.outputs if level.get(name) and len(request.outputs) > 1]
 
 
 def _device(request: Request) -> Any:

@@ -273,12 +273,13 @@ def load_recipe(path: str | None) -> tuple[Any, ...]:
 
 
 def _taken(loaded: Loaded, outputs: Sequence[str], standing: Sequence[str]) -> dict[str, Any]:
-    """What a recipe says beside the fields; its companions are those of its own outputs."""
+    """What a recipe says beside the fields; its companions, and who prompts others, are those of its own outputs."""
     if loaded is None:
         return {}
     taken = {name: loaded[name] for name in UNSEEN if name in loaded}
     if set(outputs) != set(loaded["outputs"]) or set(standing) & set(taken["companions"]):
-        taken.pop("companions")
+        for name in ("companions", "bridge_prompting", "guidance_interval"):
+            taken.pop(name, None)
     return taken
 
 

@@ -139,12 +139,17 @@ def sampled(path: Path, of: str) -> bool:
 
 
 def save_samples(path: Path, samples: Sequence[Sample], header: Mapping[str, Any]) -> None:
-    """Writes samples as JSON, and their features beside it as .npz; the JSON appears last, and whole."""
+    """Writes samples as JSON, and their features beside it as .npz; each whole, the JSON last.
+
+    Samples that were there before must be the first of these: a reader may find the new features beside the old JSON.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     features: dict[str, Any] = {
         m: np.stack([s.readings[m].features for s in samples]).astype(np.float16) for m in samples[0].readings
     }
-    np.savez_compressed(path.with_suffix(".npz"), **features)
+    beside = path.with_suffix(f".{os.getpid()}.npz")
+    np.savez_compressed(beside, **features)
+    beside.replace(path.with_suffix(".npz"))
     rows = [{"group": s.group, "named": dict(s.named), "found": _found(s.readings)} for s in samples]
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
     temporary.write_text(json.dumps({**header, "samples": rows}))

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from codi.evaluation.faces import FACES, medium_of
+from codi.request import along_with
 from codi.types import InputError
 from codi.worlds.sounding_shapes.factors import FACTORS
 from codi.worlds.sounding_shapes.scene import Scene, sample_scene
@@ -96,7 +97,7 @@ class PipelineEngine:
         settings = {**self.options, **options}
         along = settings.get("companions")
         if along is None:
-            along = () if settings.get("bridge_scale") == 0 else self.pipeline.defaults.along(outputs, given)
+            along = along_with(outputs, given, settings, self.pipeline.defaults, self.pipeline.makeable())
         return tuple(sorted({*outputs, *along}))
 
     def embed(self, modality: str, media: Sequence[Any]) -> np.ndarray:

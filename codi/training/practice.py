@@ -110,7 +110,10 @@ def rehearse(
     defaults: Defaults,
     seed: int,
 ) -> Run:
-    """Run the joint loop as the pipeline does, without new noise, and keep what it passes.
+    """Run the joint loop as the pipeline does, and keep what it passes.
+
+    Without new noise, with all passes in every step, and with nobody prompted by others: bridges are to tell by
+    themselves.
 
     Args:
         engines: of the outputs, by modality.
@@ -133,7 +136,7 @@ def rehearse(
         for name, latent in moved.items():
             passed[name].append(latent)
 
-    sampled = {name: replace(defaults.of(name, joined=True), renewal=1.0) for name in tracks}
+    sampled = {name: replace(defaults.of(name, joined=True), renewal=1.0, interval=1, prompting=0.0) for name in tracks}
     ends = denoise(tracks, sampled, STEPS, on_step)
     read = {name: critics[name](end) for name, end in ends.items()}
     levels = {name: torch.stack([track.level(k)[0] for k in range(STEPS)]) for name, track in tracks.items()}

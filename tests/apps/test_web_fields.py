@@ -35,7 +35,7 @@ def test_a_recipes_scales_are_asked_for_while_the_sliders_stand_where_it_put_the
 
 def test_what_has_no_field_is_taken_over_from_a_recipe(tmp_path: Path) -> None:
     parameters = {"guidance_scale": 3.0, "bridge_start": {"video": 0.0}, "bridge_end": {"video": 1.0}, "fps": 8}
-    parameters["companions"] = ["audio"]
+    parameters |= {"companions": ["audio"], "bridge_prompting": 0.0, "guidance_interval": 1}
     asked = []
 
     class Watched(web.Page):
@@ -52,5 +52,7 @@ def test_what_has_no_field_is_taken_over_from_a_recipe(tmp_path: Path) -> None:
     assert same == {
         **{"seed": 1, "num_inference_steps": 3, "guidance_scale": 3.0, "bridge_scale": None},
         **{"bridge_start": {"video": 0.0}, "bridge_end": {"video": 1.0}, "companions": ["audio"]},
+        **{"bridge_prompting": 0.0, "guidance_interval": 1},
     }
-    assert other == {name: value for name, value in same.items() if name != "companions"}
+    own = ("companions", "bridge_prompting", "guidance_interval")
+    assert other == {name: value for name, value in same.items() if name not in own}

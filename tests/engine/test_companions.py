@@ -67,8 +67,6 @@ def test_only_what_a_request_needs_is_loaded():
     assert {"text_denoiser", "text_bridge", "text_prompt_encoder"} <= CoDiPipeline.needed(*asked)
     assert not any(name.startswith("text_d") for name in CoDiPipeline.needed(*asked, companions=()))
     assert CoDiPipeline.needed(*asked, companions="text") == CoDiPipeline.needed(*asked)
-    assert "text_prompt_encoder" in CoDiPipeline.needed((), (), ("text", "audio"))
-    assert "text_prompt_encoder" not in CoDiPipeline.needed((), (), ("text",))
 
 
 @pytest.mark.parametrize("named", [["smell"], ["image"], ["text", "text"], "video"])

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from codi import CoDiPipeline, InputError, schedule
 from codi.conditioning import beside, null
 from codi.guidance import Guidance
-from codi.sampling import Track, tellers
+from codi.sampling import Held, Track, tellers
 from codi.types import Tokens
 from tests.engine.test_joint import latents
 
@@ -39,13 +41,60 @@ def test_who_does_not_read_is_not_prompted(pipe):
     assert not torch.allclose(mute["audio"], latents(pipe, **ASKED, bridge_prompting=0.0)["audio"], atol=1e-4)
 
 
-def test_what_is_said_last_is_what_is_made(pipe, monkeypatch):
-    heard, hear = {}, Track.hear
-    monkeypatch.setattr(Track, "hear", lambda t, said: hear(t, said) or heard.update({id(t.engine): t.heard}))
-    made = pipe(**ASKED, num_outputs_per_prompt=2)
-    said = heard[id(pipe.engine("audio"))]["text"]
-    assert torch.equal(said.states, pipe.engine("text").prompt(made.text))
-    assert not heard[id(pipe.engine("text"))], "nobody hears itself, and a sound says nothing"
+def test_what_is_heard_prompts_as_an_input_of_the_same_words_would(pipe, monkeypatch):
+    words, decode, heard, hear = [], pipe.engine("text").decode, {}, Track.hear
+    monkeypatch.setattr(pipe.engine("text"), "decode", lambda *latent: words.append(decode(*latent)) or words[-1])
+    monkeypatch.setattr(Track, "hear", lambda t, said: hear(t, said) or heard.update({id(t.engine): t}))
+    pipe(**ASKED, num_outputs_per_prompt=2)
+    sound, text = (heard[id(pipe.engine(name))] for name in ("audio", "text"))
+    *said, made = words
+    assert len(said) == 2 and made, "it speaks at levels of 0.29 and 0.09, and is made last"
+    assert torch.equal(sound.heard["text"].states, pipe.engine("text").prompt(said[-1]))
+    assert torch.equal(sound.prompted.states, torch.cat([sound.prompt.states, sound.heard["text"].states], 1))
+    assert not text.heard and text.prompted is text.prompt, "nobody hears itself, and a sound says nothing"
+
+
+def test_it_speaks_each_time_that_its_level_has_halved_and_not_for_ever():
+    levels, said = [1.0, 0.6, 0.5, 0.35, 0.24, 0.2, 0.11, 0.05, 0.02, 0.0], []
+    steps = SimpleNamespace(timesteps=torch.tensor(levels), config=SimpleNamespace(num_train_timesteps=1))
+    track = Track(None, torch.zeros(1), torch.zeros(1), None, None, steps, says=said.append)
+    for index in range(len(levels)):
+        track.say(torch.ones(1), index, 0.55)
+    assert [round(-float(clean), 3) for clean in said] == [0.5, 0.24, 0.11, 0.05]
+
+
+def test_what_stands_of_an_output_is_in_what_it_says():
+    stands, made = torch.ones(1, 4), torch.zeros(1, 4)
+    part = Held(stands, made, torch.tensor([[1.0, 1.0, 0.0, 0.0]]))
+    assert part.over(made, 3).tolist() == [[1.0, 1.0, 0.0, 0.0]]
+    begun = Held(stands, made, torch.ones(1, 4), until=2)
+    assert begun.over(made, 1).tolist() == stands.tolist() and begun.over(made, 2).tolist() == made.tolist()
+
+
+def test_neighbours_in_a_batch_do_not_change_what_is_heard(pipe):
+    asked = {**ASKED, "outputs": ["image", "text", "audio"], "num_inference_steps": 8, "guidance_interval": 3}
+    batch = latents(pipe, **asked, num_outputs_per_prompt=3)
+    third = latents(pipe, **{**asked, "seed": 5})
+    for name, latent in third.items():
+        assert torch.allclose(batch[name][2], latent[0], atol=1e-3), name
+
+
+def test_where_nobody_can_be_read_nobody_is_heard(bundle):
+    absent = {f"{name}_{part}": None for name in ("image", "text") for part in ("bridge", "environment_encoder")}
+    pipe = CoDiPipeline.from_pretrained(bundle, **absent)
+    pipe.set_progress_bar_config(disable=True)
+    asked = {**ASKED, "guidance_interval": 1}
+    alone, joint = (
+        latents(pipe, **{**asked, "outputs": outputs})["image"] for outputs in (["image"], ["image", "text"])
+    )
+    assert torch.equal(alone, joint)
+
+
+def test_a_picture_says_what_stands_of_it_in_half_precision_too(bundle):
+    pipe = CoDiPipeline.from_pretrained(bundle, dtype=torch.bfloat16)
+    pipe.set_progress_bar_config(disable=True)
+    made = latents(pipe, **{**ASKED, "outputs": sorted(pipe.modalities()), "bridge_prompting": 1.0})
+    assert all(latent.isfinite().all() and latent.dtype == torch.bfloat16 for latent in made.values())
 
 
 def test_every_modality_can_prompt(pipe):
@@ -69,21 +118,24 @@ def test_others_stand_behind_a_prompt_and_in_the_place_of_none():
     assert torch.equal(beside(nothing, (some, more)).states, both.states)
 
 
-def test_what_is_said_again_does_not_undo_what_was_kept():
+def test_what_the_prompt_changed_is_looked_at_anew_when_something_was_said():
     said = Tokens(torch.ones(1, 2, 3))
     track = Track(None, torch.zeros(1), torch.zeros(1), said, said, drift=torch.ones(1))
+    track.hear({})
+    assert track.drift is not None and track.prompted is said
     track.hear({"text": said})
-    assert track.drift is None
-    track.drift = torch.ones(1)
-    track.hear({"text": Tokens(torch.ones(1, 2, 3))})
-    assert track.drift is not None
-    track.hear({"text": Tokens(torch.zeros(1, 2, 3))})
-    assert track.drift is None
+    assert track.drift is None and track.prompted.states.shape == (1, 4, 3)
 
 
 def test_tellers_are_those_whom_somebody_reads():
     told = Guidance(prompting=0.5)
     assert tellers({"text": told}) == []
+
+    class Itself(Guidance):
+        def reads(self, name, other):
+            return other == name
+
+    assert tellers({"text": Itself(prompting=0.5), "audio": Itself(prompting=0.5)}) == []
     assert tellers({"text": told, "audio": Guidance(bridge=0.0)}) == []
     assert tellers({"text": Guidance(bridge=0.0, prompting=0.5), "audio": Guidance()}) == ["text"]
 
@@ -94,6 +146,12 @@ def test_samplers_of_flow_can_say_what_is_clean(pipe):
     from diffusers import DDIMScheduler
 
     assert not schedule.flows(DDIMScheduler())
+    for name in ("FlowMatchEulerDiscreteScheduler", "UniPCMultistepScheduler"):
+        sampler = schedule.prepared(schedule.chosen(flow, name), 4, torch.device("cpu"))
+        clean, noise = torch.randn(2, 1, 8, 16)
+        for index in range(4):
+            noisy = clean.lerp(noise, sampler.sigmas[index])
+            assert torch.allclose(schedule.estimate(sampler, noise - clean, index, noisy), clean, atol=2e-2)
     never, below = (
         latents(pipe, **ASKED, scheduler="UniPCMultistepScheduler", bridge_prompting=level) for level in (0.0, 0.8)
     )
@@ -105,3 +163,19 @@ def test_what_reads_the_prompt_must_be_loaded(bundle):
     pipe = CoDiPipeline.from_pretrained(bundle, **asked)
     with pytest.raises(InputError, match="bridge_prompting image: needs image_prompt_encoder; load image as an input"):
         pipe(inputs="a", outputs=asked["outputs"], bridge_prompting=0.5, num_inference_steps=1)
+    CoDiPipeline.from_pretrained(bundle, **asked, bridge_prompting={"image": 0.5})(
+        inputs="a", outputs=asked["outputs"], bridge_prompting={"image": 0.5}, num_inference_steps=1
+    )
+
+
+def test_what_tells_others_is_loaded_for_that_and_not_else():
+    def reads(given=(), outputs=(), **asked):
+        return sorted(n for n in CoDiPipeline.needed((), given, outputs, **asked) if n.endswith("prompt_encoder"))
+
+    assert reads(outputs=("text", "audio")) == reads(outputs=("image", "audio")) == ["text_prompt_encoder"]
+    assert reads(outputs=("text",)) == reads(outputs=("text", "audio"), bridge_prompting=0.0) == []
+    assert reads(("audio",), ("text",)) == ["audio_prompt_encoder"]
+    both = reads(outputs=("image",), companions=("audio",), bridge_prompting=0.5)
+    assert both == ["audio_prompt_encoder", "image_prompt_encoder"]
+    one = reads(outputs=("text", "audio"), bridge_prompting={"audio": 0.5})
+    assert one == ["audio_prompt_encoder", "text_prompt_encoder"]

@@ -104,7 +104,7 @@ def test_a_finished_cell_is_not_sampled_again(tmp_path):
 
 
 def test_cells_that_make_the_same_are_sampled_once(pipe, tmp_path, monkeypatch):
-    engine = PipelineEngine(pipe, {"num_inference_steps": 1}, "its weights")
+    engine = PipelineEngine(pipe, {"num_inference_steps": 4}, "its weights")
     pair = Cell("pair", ("text",), ("video", "image"), naming="looks")
     directly = sample_cell(engine, pair, 3, 1)
     asked, call = [], PipelineEngine.__call__
@@ -122,6 +122,14 @@ def test_cells_that_make_the_same_are_sampled_once(pipe, tmp_path, monkeypatch):
         assert np.array_equal(a.readings["video"].features, b.readings["video"].features)
     run_cell(engine, replace(pair, name="apart", options={"companions": ()}), 2, 1, tmp_path / "another")
     assert asked[1:] == [("image", "video")]
+
+
+def test_what_is_made_along_is_what_the_pipeline_says(pipe):
+    engine = PipelineEngine(pipe, {"num_inference_steps": 1})
+    for options in ({}, {"bridge_scale": {"video": 0.0}}, {"bridge_scale": 0.0}, {"companions": ["audio"]}):
+        made = pipe(inputs="a", outputs=["image", "video"], num_inference_steps=1, **options)
+        along = made.recipe["parameters"]["companions"]
+        assert engine.makes(["image", "video"], (), options) == tuple(sorted({"image", "video", *along}))
 
 
 def test_a_longer_cell_goes_on_from_a_shorter_one(tmp_path):

@@ -19,7 +19,7 @@ from codi.guidance import Guidance, Term
 from codi.modality import Modality
 from codi.pipeline import CoDiPipeline, component_names, component_signature
 from codi.request import Call, Prompts, names_of
-from codi.staging import Prompting
+from codi.staging import Conditioning
 from codi.types import ClipSpec, InputError, Tokens
 
 
@@ -92,7 +92,7 @@ class CoDiV1Pipeline(CoDiPipeline):
                 raise InputError(str(folder), f"has no {name}", remedy)
 
     @classmethod
-    def prompting(cls, inputs: Sequence[str]) -> tuple[str, ...]:
+    def prompters(cls, inputs: Sequence[str]) -> tuple[str, ...]:
         """The modalities whose encoders a request needs: without an input, the empty text says so."""
         return tuple(inputs) or ("text",)
 
@@ -112,14 +112,14 @@ class CoDiV1Pipeline(CoDiPipeline):
         chosen: dict[str, Any] = {key: defaults[key] if value is None else value for key, value in asked.items()}
         return ClipSpec.of(**chosen)
 
-    def _prompts(self, call: Call, like: torch.Tensor) -> Prompting:
+    def _prompts(self, call: Call, like: torch.Tensor) -> Conditioning:
         """One token each."""
         self._check(call)
         told = call.inputs if call.inputs[0] else call.negative
         nothing = self._mixed(tuple(self._nothing(sample) for sample in told), call.weights, like)
         prompt = self._mixed(call.inputs, call.weights, like) if call.inputs[0] else nothing
         negative = self._mixed(call.negative, call.weights, like) if call.negative[0] else nothing
-        return Prompting(prompt, negative, nothing)
+        return Conditioning(prompt, negative, nothing)
 
     def _nothing(self, sample: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
         """What says nothing, in the modalities of the inputs: the empty text, mid grey, silence."""

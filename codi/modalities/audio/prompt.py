@@ -45,4 +45,4 @@ class AudioPromptEncoder(ModelMixin, ConfigMixin):
         """
         tokens = self.column(rearrange(self.stem(mel), "b c f t -> b t (c f)"))
         clock = repeat(self.seconds(times[::4]), "t c -> b t c", b=mel.shape[0])
-        return self.resampler(self.time(tokens + clock))
+        return self.resampler(self.time(tokens + clock.to(tokens)))

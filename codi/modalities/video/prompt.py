@@ -54,5 +54,5 @@ class VideoPromptEncoder(ModelMixin, ConfigMixin):
         count = frames.shape[2]
         grid = self.stem(rearrange(frames, "b c t h w -> (b t) c h w"))
         tokens = self.what(grid.amax((-2, -1))) + self.where(self.narrow(grid).flatten(1))
-        clock = repeat(self.seconds(times), "t c -> b t c", b=frames.shape[0])
+        clock = repeat(self.seconds(times), "t c -> b t c", b=frames.shape[0]).to(tokens)
         return self.resampler(self.time(rearrange(tokens, "(b t) c -> b t c", t=count) + clock))
