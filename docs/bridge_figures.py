@@ -64,10 +64,10 @@ def _schedule(figures: dict[str, Any], path: Path) -> None:
     pyplot.figure(figsize=(7, 2.6), layout="constrained")
     for offset, values, label in ((-0.2, met, "event F1"), (0.2, agreed, "agreement on colour")):
         pyplot.bar(np.arange(len(names)) + offset, values, 0.38, label=label)
-    pyplot.xticks(range(len(names)), names)
-    pyplot.xlabel("share of the steps in which bridges act")
+    pyplot.xticks(range(len(names)), [name.replace("%", "").replace("-", " to ") for name in names])
+    pyplot.xlabel("share of the steps in which bridges act, %")
     pyplot.ylim(0, 1)
-    pyplot.legend()
+    pyplot.legend(loc="upper left", fontsize="small")
     pyplot.savefig(path, dpi=90)
 
 
