@@ -50,7 +50,7 @@ class Defaults:
 
     def tells(self, output: str, level: float | None = None) -> bool:
         """Whether an output prompts those that read it, at the level that is asked for or its own."""
-        return (self.prompting.get(output, self.guidance.prompting) if level is None else level) > 0
+        return (self.of(output, joined=True).prompting if level is None else level) > 0
 
     def along(self, outputs: Collection[str], given: Collection[str]) -> tuple[str, ...]:
         """The companions of outputs that bridges join; what is made or given anyway is none."""

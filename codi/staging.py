@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -46,7 +47,7 @@ class Stage:
     schedulers: Mapping[str, Any]
     conditioning: Conditioning
 
-    @property
+    @cached_property
     def tellers(self) -> list[str]:
         """Outputs that are to prompt others, and can: others may read them, and their samplers say what is clean."""
         told = tellers(self.call.guidance)
