@@ -8,12 +8,11 @@ import sys
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Final
 
 import torch
 
 from codi.ablations.arms import EXPERTS, Arm, load_arms
-from codi.ablations.experts import paced, with_noise_expert
+from codi.ablations.experts import KINDS, paced, with_expert
 from codi.ablations.measure import Setting, measure, pipeline_of
 from codi.ablations.report import Row, draw, table
 from codi.ablations.small import expert, stage
@@ -21,11 +20,6 @@ from codi.ablations.training import Scenes, trained
 from codi.pipeline import CoDiPipeline
 from codi.training.loop import runs_folder
 from codi.types import InputError
-
-KINDS: Final[Mapping[str, Callable[[CoDiPipeline], CoDiPipeline]]] = {
-    "flow": lambda pipe: pipe,
-    "noise": with_noise_expert,
-}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -65,7 +59,7 @@ def _run(
     name: str, arm: Arm, seed: int, pipe: CoDiPipeline, scenes: Callable[[], Scenes], args: argparse.Namespace
 ) -> None:
     """Train an arm once, and measure each of its settings."""
-    pipe = KINDS[arm.sound](pipe)
+    pipe = with_expert(pipe, KINDS[arm.sound])
     bases = {part: pipe.components[part].eval().requires_grad_(False) for part in EXPERTS}
     weights = trained(arm, name, seed, bases, scenes)
     for setting, options in (arm.settings | (arm.more if seed == arm.seeds[0] else {})).items():

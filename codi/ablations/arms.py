@@ -48,7 +48,7 @@ class Arm:
         join: key of JOINS: how what crosses is read.
         shows: what crosses: "features" of the frozen partner, or its noisy "latent".
         pooled: whether it crosses as one token.
-        sound: kind of the sound's expert: "flow", as codi-mini's, or "noise" (see `codi.ablations.experts`).
+        sound: kind of the sound's expert, a key of `codi.ablations.experts.KINDS`: "flow" is codi-mini's.
         whole: share of the learning rate at which the experts are trained too, from what they are; 0 for frozen ones.
         own: whether a modality reads its own tokens instead of its partner's, as CoDi's released code does.
         clean, same: shares of training batches with one side clean, and with the same level on both.

@@ -8,12 +8,19 @@ sampler.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 
 import numpy as np
 import torch
-from diffusers import DDIMScheduler, UNet2DConditionModel
+from diffusers import (
+    DDIMScheduler,
+    DPMSolverMultistepScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    UNet2DConditionModel,
+)
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
 from safetensors.torch import load_file, save_file
 
@@ -45,6 +52,33 @@ def noise_scheduler() -> DDIMScheduler:
     )
 
 
+class LevelledScheduler(DPMSolverMultistepScheduler):
+    """The same, step by step at the levels of a sampler of rectified flow with the sounds' shift.
+
+    Stable Diffusion's schedule begins at level 0.936 of flow's line: until flow is there, it stays at its noisiest
+    timesteps. The order is 1, which is DDIM (Lu et al. 2022, section 4.1).
+    """
+
+    def set_timesteps(self, num_inference_steps: int, device: torch.device | None = None) -> None:  # type: ignore[override]
+        """Timesteps that fall from the noisiest, each less than the one before."""
+        flows = FlowMatchEulerDiscreteScheduler(shift=SAMPLERS["audio_scheduler"])
+        flows.set_timesteps(num_inference_steps)
+        nearest = timesteps_at(flows.timesteps / flows.config.num_train_timesteps).tolist()
+        latest = self.config.num_train_timesteps - 1
+        super().set_timesteps(timesteps=[min(t, latest - k) for k, t in enumerate(nearest)], device=device)
+
+
+def levelled_scheduler() -> LevelledScheduler:
+    """Stable Diffusion's schedule and target, sampled at flow's levels."""
+    return LevelledScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        solver_order=1,
+        prediction_type="epsilon",
+    )
+
+
 class NoiseUNet(UNet2DConditionModel):
     """A UNet that predicts the noise in latents of unit variance (Ho et al. 2020); its inner layers see flow's line."""
 
@@ -72,6 +106,12 @@ def scales(timestep: torch.Tensor, like: torch.Tensor) -> tuple[torch.Tensor, to
     return at.sqrt(), (1 - at).sqrt()
 
 
+def timesteps_at(level: torch.Tensor) -> torch.Tensor:
+    """[n] levels of flow's line -> [n] the first timesteps that are as noisy, at most the noisiest."""
+    signal, noise = scales(torch.arange(len(_kept())), torch.zeros(1))
+    return torch.searchsorted(noise / (signal + noise), level).clamp(max=len(_kept()) - 1)
+
+
 def noise_added(clean: torch.Tensor, level: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """The corruption of noise prediction (see Corrupt): at timestep 1000 x level, clean at level 0.
 
@@ -84,8 +124,27 @@ def noise_added(clean: torch.Tensor, level: torch.Tensor) -> tuple[torch.Tensor,
     return torch.where(stands, clean, signal * clean + noise * white), white, signal**-2
 
 
-CORRUPTIONS: Final[dict[str, Corrupt]] = {"flow": flow, "noise": noise_added}
-"""By the kind of expert."""
+@dataclass(frozen=True)
+class Kind:
+    """How a sound's expert is noised and sampled.
+
+    Attributes:
+        corrupt: its noising, target and weights.
+        counted: levels of flow's line as the levels at which it is trained beside a clip.
+        scheduler: its sampler; None for the bundle's expert, with its own.
+    """
+
+    corrupt: Corrupt
+    counted: Callable[[torch.Tensor], torch.Tensor] = lambda level: level
+    scheduler: Callable[[], Any] | None = None
+
+
+KINDS: Final[dict[str, Kind]] = {
+    "flow": Kind(flow),
+    "noise": Kind(noise_added, scheduler=noise_scheduler),
+    "noise, levelled": Kind(noise_added, lambda level: timesteps_at(level) / len(_kept()), levelled_scheduler),
+}
+"""Of `noise`, level t is timestep 1000 t, which is less noisy; levelled, both are alike."""
 
 
 def paced(pipe: CoDiPipeline) -> CoDiPipeline:
@@ -96,8 +155,10 @@ def paced(pipe: CoDiPipeline) -> CoDiPipeline:
     return pipe
 
 
-def with_noise_expert(pipe: CoDiPipeline) -> CoDiPipeline:
-    """The pipeline with a sound expert of the other kind, trained if it has not been."""
+def with_expert(pipe: CoDiPipeline, kind: Kind) -> CoDiPipeline:
+    """The pipeline with a sound expert of that kind, trained if it has not been."""
+    if kind.scheduler is None:
+        return pipe
     base = pipe.components["audio_denoiser"]
     unet = NoiseUNet.from_config(base.config)
     path = runs_folder() / "ablations" / "expert_noise" / "final.safetensors"
@@ -106,7 +167,7 @@ def with_noise_expert(pipe: CoDiPipeline) -> CoDiPipeline:
         _train(unet)
         save_file(unet.state_dict(), path)
     unet.load_state_dict(load_file(path))
-    parts = {"audio_denoiser": unet.eval().requires_grad_(False), "audio_scheduler": noise_scheduler()}
+    parts = {"audio_denoiser": unet.eval().requires_grad_(False), "audio_scheduler": kind.scheduler()}
     changed = CoDiPipeline(**{**pipe.components, **parts})
     changed.set_progress_bar_config(disable=True)
     return changed

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from codi.ablations.arms import EXPERTS, Arm, Joined, build
 from codi.ablations.components import GRIDS, Discriminator
-from codi.ablations.experts import CORRUPTIONS
+from codi.ablations.experts import KINDS
 from codi.modality import Engine, registry
 from codi.port import Port
 from codi.training import latents
@@ -109,14 +109,15 @@ def _trained_as(arm: Arm) -> dict[str, Any]:
 
 def draw_pair(rng: np.random.Generator, batch: int, arm: Arm) -> dict[str, torch.Tensor]:
     """Levels of both sides."""
-    return draw_pair_levels(list(GRIDS), batch, SHIFT, rng, arm.clean, same=arm.same)
+    levels = draw_pair_levels(list(GRIDS), batch, SHIFT, rng, arm.clean, same=arm.same)
+    return levels | {"audio": KINDS[arm.sound].counted(levels["audio"])}
 
 
 def beside(
     arm: Arm, modules: nn.ModuleDict, engines: Mapping[str, Engine], scenes: Scenes
 ) -> Callable[[np.random.Generator, int], Losses]:
     """The loss of readers: each side's own error."""
-    prompts, guidance, corruptions = latents.Prompts(), arm.guidance(), {"audio": CORRUPTIONS[arm.sound]}
+    prompts, guidance, corruptions = latents.Prompts(), arm.guidance(), {"audio": KINDS[arm.sound].corrupt}
     clocks = {name: engine.clock(CLIP) for name, engine in engines.items()}
 
     def loss(rng: np.random.Generator, batch: int) -> Losses:

@@ -98,7 +98,7 @@ def summarise(plan: Plan, folder: Path, reference: Mapping[str, np.ndarray], out
     samples = {cell.name: load_samples(folder / f"{cell.name}.json") for cell in cells}
     figures = {cell.name: {"inputs": cell.inputs} | score(samples[cell.name], reference, cell.clip) for cell in cells}
     compared = [(a, b) for a, b in COMPARED.get(plan.suite, ()) if a in samples and b in samples]
-    differences = {f"{a} minus {b}": compare(samples[a], samples[b]) for a, b in compared}
+    differences = {f"{a} minus {b}": compare(samples[a], samples[b], reference) for a, b in compared}
     summary = Summary(figures, _ceilings(plan), differences, plan.told)
     write(out / f"{plan.suite}.json", json.dumps(figures, indent=1))
     write(out / f"{plan.suite}.md", render_report(plan.suite, summary))

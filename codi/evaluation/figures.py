@@ -79,6 +79,24 @@ def frechet(a: np.ndarray, b: np.ndarray) -> float:
     return max(float(distance), 0.0)
 
 
+def frechet_difference(
+    a: np.ndarray, b: np.ndarray, to: np.ndarray, groups: Sequence[Hashable], rng: np.random.Generator, draws: int = 300
+) -> tuple[float, float, float]:
+    """How much farther a is from `to` than b is, [n, d] each, with a 95 % bootstrap interval over groups of pairs.
+
+    Whole groups are drawn: samples of one prompt are alike in what it names.
+    """
+    members = [np.flatnonzero([g == group for g in groups]) for group in dict.fromkeys(groups)]
+
+    def difference(rows: np.ndarray) -> float:
+        return frechet(a[rows], to) - frechet(b[rows], to)
+
+    picked = rng.integers(0, len(members), (draws, len(members)))
+    drawn = [difference(np.concatenate([members[k] for k in row])) for row in picked]
+    low, high = np.quantile(drawn, (0.025, 0.975))
+    return difference(np.arange(len(a))), float(low), float(high)
+
+
 def shuffled(groups: Sequence[Hashable], rng: np.random.Generator) -> list[tuple[int, int]]:
     """Pairs (i, j), i != j, within the same group: a random cycle through each group of two or more."""
     members: dict[Hashable, list[int]] = {}

@@ -16,6 +16,7 @@ from codi.evaluation.figures import (
     agreements,
     entropy,
     frechet,
+    frechet_difference,
     interval,
     mean,
     paired_difference,
@@ -73,20 +74,26 @@ def sample_f1(samples: Sequence[Sample], a: str, b: str) -> list[float]:
     return [event_f1(s.readings[a].moving_events, s.readings[b].moving_events) for s in samples]
 
 
-def compare(first: Sequence[Sample], second: Sequence[Sample]) -> Figures:
+def compare(
+    first: Sequence[Sample], second: Sequence[Sample], reference: Mapping[str, np.ndarray] | None = None
+) -> Figures:
     """First minus second, sample by sample: mean, low, high; of two lengths, as many as both have.
 
-    Agreement and event F1 of each pair of outputs, adherence of each output.
+    Agreement and event F1 of each pair of outputs, adherence of each output, and its Frechet distance to `reference`.
     """
     pairs = list(combinations(first[0].readings, 2))
     scores = {f"agreement {a}-{b}": partial(sample_agreements, a=a, b=b) for a, b in pairs}
     scores |= {f"event F1 {a}-{b}": partial(sample_f1, a=a, b=b) for a, b in pairs if _timed(a, b)}
     scores |= {f"adherence {m}": partial(adherences, modality=m) for m in first[0].readings}
     rng, both = np.random.default_rng(0), list(zip(first, second, strict=False))
-    return {
-        name: paired_difference(score_of([a for a, _ in both]), score_of([b for _, b in both]), rng)
-        for name, score_of in scores.items()
-    }
+    ours, theirs = [a for a, _ in both], [b for _, b in both]
+    figures: Figures = {name: paired_difference(of(ours), of(theirs), rng) for name, of in scores.items()}
+    groups = [s.group for s in ours]
+    for modality, renders in (reference or {}).items():
+        if modality in first[0].readings:
+            features = _features(ours, modality), _features(theirs, modality)
+            figures[f"Frechet distance {modality}"] = frechet_difference(*features, renders, groups, rng)
+    return figures
 
 
 def _timed(a: str, b: str) -> bool:

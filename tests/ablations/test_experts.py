@@ -1,8 +1,19 @@
 """An expert of noise on Stable Diffusion's schedule beside one of flow."""
 
+import pytest
 import torch
 
-from codi.ablations.experts import NoiseUNet, noise_added, noise_scheduler, paced, scales
+from codi import schedule
+from codi.ablations.experts import (
+    KINDS,
+    NoiseUNet,
+    levelled_scheduler,
+    noise_added,
+    noise_scheduler,
+    paced,
+    scales,
+    with_expert,
+)
 from codi.modalities.audio.denoiser import audio_unet
 from codi.pipeline import CoDiPipeline
 
@@ -36,8 +47,31 @@ def test_its_latents_have_unit_variance_at_every_level_and_a_given_is_clean():
     assert torch.allclose(noisy[3], target[3], atol=0.5)
 
 
-def test_it_makes_sounds_beside_clips_of_the_other_kind(pipe):
-    parts = {"audio_denoiser": NoiseUNet.from_config(pipe.audio_denoiser.config), "audio_scheduler": noise_scheduler()}
+def test_levelled_it_is_as_noisy_as_flow_wherever_its_schedule_goes():
+    level = torch.tensor([0.0, 0.1, 0.5, 0.9])
+    counted = KINDS["noise, levelled"].counted(level)
+    signal, noise = (x.flatten() for x in scales(1000 * counted, torch.zeros(1)))
+    assert counted[0] == 0 and torch.allclose((noise / (signal + noise))[1:], level[1:], atol=2e-3)
+    assert torch.equal(KINDS["noise"].counted(level), level)
+
+
+def test_a_levelled_sampler_falls_at_every_step_and_follows_the_noise_to_what_is_clean():
+    sampler = schedule.prepared(levelled_scheduler(), 12, torch.device("cpu"))
+    assert (sampler.timesteps.diff() < 0).all() and schedule.begins_anywhere(sampler)
+    clean, white = torch.randn(2, 3, 4, 4), torch.randn(2, 3, 4, 4)
+    latent = schedule.noised(sampler, clean, white, 0)
+    for index in range(12):
+        latent = schedule.step(sampler, white, index, latent, schedule.Noise(0, "audio"))
+    assert torch.allclose(latent, clean, atol=1e-3)
+
+
+def test_the_bundle_has_its_own_expert(pipe):
+    assert with_expert(pipe, KINDS["flow"]) is pipe
+
+
+@pytest.mark.parametrize("sampler", [noise_scheduler, levelled_scheduler])
+def test_it_makes_sounds_beside_clips_of_the_other_kind(pipe, sampler):
+    parts = {"audio_denoiser": NoiseUNet.from_config(pipe.audio_denoiser.config), "audio_scheduler": sampler()}
     parts["audio_denoiser"].load_state_dict(pipe.audio_denoiser.state_dict())
     mixed = CoDiPipeline(**{**pipe.components, **parts})
     made = [mixed("a ball", ["video", "audio"], seed=seed, num_inference_steps=3) for seed in (1, 1, 2)]

@@ -15,7 +15,7 @@ from codi.evaluation.engines import Oracle, PipelineEngine, load_engine
 from codi.evaluation.evaluate import Plan, evaluate, summarise
 from codi.evaluation.prompts import draw_prompts
 from codi.evaluation.report import Summary, render_report
-from codi.evaluation.scores import compare, score
+from codi.evaluation.scores import compare, reference_features, score
 from codi.evaluation.suites import SUITES
 from codi.pipeline import CoDiPipeline
 from codi.types import ClipSpec, InputError
@@ -258,6 +258,9 @@ def test_paired_differences_find_what_bridges_bring():
     assert difference > 0.3 and low > 0.1
     assert all(v[0] == 0.0 for v in compare(on, on[:8]).values())
     assert {"adherence video", "adherence audio", "agreement video-audio"} < compare(on, off).keys()
+    renders = reference_features({m: [s.readings[m] for s in on] for m in ("video", "audio")})
+    told = compare(on, off, renders)
+    assert told["Frechet distance video"][0] <= 0 and told["Frechet distance audio"][0] < 0
 
 
 def test_a_report_normalises_by_the_oracle(tmp_path):

@@ -65,6 +65,21 @@ def test_frechet_distance_of_gaussians():
     assert np.isfinite(fig.frechet(x[:2], x))
 
 
+def test_a_difference_of_frechet_distances_is_as_sure_as_the_prompts_are_many():
+    rng = np.random.default_rng(0)
+    x, prompts = rng.normal(size=(64, 3)), [k // 4 for k in range(64)]
+
+    def difference(a, b, groups=prompts):
+        return fig.frechet_difference(a, b, x, groups, np.random.default_rng(1), draws=100)
+
+    assert difference(x, x) == (0.0, 0.0, 0.0)
+    far, low, high = difference(x + np.array([3.0, 0, 0]), x)
+    assert far == pytest.approx(9, abs=1e-6) and 0 < low < far < high
+    assert difference(x, x + np.array([3.0, 0, 0]))[0] == -far
+    one = np.where(np.arange(64)[:, None] < 4, x + 6, x)  # a single prompt's samples are off: chance may leave it out
+    assert difference(one, x)[1] <= 0 < difference(one, x, list(range(64)))[1]
+
+
 def test_shuffled_pairs_stay_in_their_group_and_never_pair_a_sample_with_itself():
     groups = ["a"] * 5 + ["b"] * 3 + ["alone"]
     pairs = fig.shuffled(groups, np.random.default_rng(0))
