@@ -131,6 +131,13 @@ class Engine(Protocol):
         """What stands of a medium, as a medium that prompts the rest; None where that says too little to prompt."""
         ...
 
+    def pinned(self, name: str, media: Any, seconds: float, clip: ClipSpec) -> Part | None:
+        """What a given of modality `name` that stands at an instant is of a medium of this one; None for nothing.
+
+        A picture is a frame of a clip.
+        """
+        ...
+
     def latent_shape(self, clip: ClipSpec) -> tuple[int, ...]:
         """Shape of the latent of one clip.
 
@@ -148,7 +155,15 @@ class Engine(Protocol):
         ...
 
 
-class Whole:
+class Unpinned:
+    """Of an engine of whose media nothing of another modality is a part."""
+
+    def pinned(self, name: str, media: Any, seconds: float, clip: ClipSpec) -> Part | None:
+        """See Engine."""
+        return None
+
+
+class Whole(Unpinned):
     """Of an engine whose media stand as a whole or not at all."""
 
     def held(self, part: Part, clip: ClipSpec) -> torch.Tensor:

@@ -144,7 +144,7 @@ def resolve(  # noqa: PLR0913  the arguments of the call
     stands = tuple({name: _stands(media) for name, media in sample.items()} for sample in spread["given"])
     prompts, refused = (_prompts(spread[name]) for name in ("inputs", "negative_prompt"))
     _check_names(wanted, stands[0], prompts[0])
-    _check_spans(stands, clip)
+    _check_places(stands, clip)
     _check_parts(stands)
     end = _share("guidance_end", guidance_end, "share of the steps")
     timed = dataclasses.replace(defaults, guidance=dataclasses.replace(defaults.guidance, prompt_end=end))
@@ -261,8 +261,11 @@ def _check_companions(named: Sequence[str], outputs: Sequence[str], given: Mappi
             raise InputError(f"companions {name}", "is made or given anyway", "leave it out")
 
 
-def _check_spans(given: Sequence[Mapping[str, Stands]], clip: ClipSpec) -> None:
+def _check_places(given: Sequence[Mapping[str, Stands]], clip: ClipSpec) -> None:
     for name, stands in (item for sample in given for item in sample.items()):
+        if stands.seconds is not None and not 0 <= stands.seconds < clip.duration:
+            problem = f"stands at {stands.seconds:g} s, outside a clip of {clip.duration:g} s"
+            raise InputError(f"given {name}", problem, "give an instant within the clip, or raise the duration")
         for _, stop in () if stands.part is None else stands.part.spans:
             if stop > clip.duration:
                 problem = f"stands until {stop:g} s of a clip of {clip.duration:g} s"

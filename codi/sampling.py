@@ -13,42 +13,11 @@ from codi import schedule
 from codi.bridge import gather
 from codi.conditioning import beside
 from codi.guidance import Guidance
+from codi.held import Held
 from codi.modality import Engine
 from codi.types import Denoised, Tokens
 
 OnStep = Callable[[int, Mapping[str, torch.Tensor]], None]
-
-
-@dataclass(frozen=True)
-class Held:
-    """What stands of an output: laid back after every step, at the step's noise.
-
-    RePaint (Lugmayr et al. 2022), equation 8, without its resampling.
-
-    Attributes:
-        clean: latent [batch, ...] of what was given.
-        white: the output's start noise.
-        mask: 1 where it stands, 0 where it is made.
-        until: the last step before which it stands; None for ever.
-    """
-
-    clean: torch.Tensor
-    white: torch.Tensor
-    mask: torch.Tensor
-    until: int | None = None
-
-    def over(self, clean: torch.Tensor, index: int) -> torch.Tensor:
-        """An estimate of what is clean at step `index`, with what stands in it."""
-        if self.until is not None and index >= self.until:
-            return clean
-        return self.mask * self.clean + (1 - self.mask) * clean
-
-    def laid(self, latent: torch.Tensor, scheduler: Any, index: int) -> torch.Tensor:
-        """The latent before step `index`, with what stands put back."""
-        if self.until is not None and index > self.until:
-            return latent
-        stands = schedule.noised(scheduler, self.clean, self.white, index)
-        return self.mask * stands + (1 - self.mask) * latent
 
 
 @dataclass
@@ -141,6 +110,22 @@ class Track:
             self.drift = self.alone(index).sample - sample
         return sample
 
+    def fitted(self, prediction: torch.Tensor, index: int) -> torch.Tensor:
+        """A prediction for step `index`, drawn to what stands of the output, if anything does."""
+        if self.held is None or not self.held.draws(self.scheduler, index):
+            return prediction
+
+        def predict(latent: torch.Tensor) -> torch.Tensor:
+            return self.engine.denoiser(latent, self.level(index), self.prompted, self.clock).sample
+
+        return self.held.drawn(predict, prediction, self.latent, schedule.level_at(self.scheduler, index))
+
+    def renewal(self, partners: Tokens | None, guidance: Guidance) -> float:
+        """The noise level above which it gets new noise: where there is somebody to read, or something to fit."""
+        if self.held is not None:
+            return self.held.renewal
+        return 1.0 if partners is None else guidance.renewal
+
     def show(self, index: int) -> Tokens | None:
         """Environment tokens for the others; None where the bundle has no environment encoder for this modality."""
         environment = self.engine.environment
@@ -190,13 +175,10 @@ def denoise(
             latent = track.latent
             if not track.waits(index):
                 partners = gather(guidance[name].seen(name, shown)) if name in acting else None
-                prediction = guided(track, index, partners, guidance[name].at(share))
+                prediction = track.fitted(guided(track, index, partners, guidance[name].at(share)), index)
                 said[name] = track.say(prediction, index, guidance[name].prompting)
                 assert track.noise is not None
-                # New noise is for what there is somebody to read for; what stands of an output, or what it begins
-                # from, is to decide for it.
-                free = partners is not None and track.held is None
-                renews = free and schedule.renews(track.scheduler, index, guidance[name].renewal)
+                renews = schedule.renews(track.scheduler, index, track.renewal(partners, guidance[name]))
                 move = schedule.renewed if renews else schedule.step
                 latent = move(track.scheduler, prediction, index, latent, track.noise)
             track.latent = latent if track.held is None else track.held.laid(latent, track.scheduler, index + 1)

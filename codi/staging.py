@@ -10,9 +10,10 @@ from typing import Any
 import torch
 
 from codi import schedule
+from codi.held import Held, together
 from codi.modality import Engine
 from codi.request import Call
-from codi.sampling import Held, Track, tellers
+from codi.sampling import Track, tellers
 from codi.types import InputError, Part, Tokens
 
 
@@ -64,10 +65,10 @@ class Stage:
     def media(self, name: str, latent: torch.Tensor) -> list[Any]:
         """What was made, with what stands of it put back."""
         engine, clip = self.engines[name], self.call.clip
-        made, parts = engine.decode(latent, clip), self._parts(name)
-        if not parts or parts[0].strength is not None:
-            return made
-        return [engine.mend(medium, part, clip) for medium, part in zip(made, parts, strict=True)]
+        made = engine.decode(latent, clip)
+        for parts in self._standing(name):
+            made = [engine.mend(medium, part, clip) for medium, part in zip(made, parts, strict=True)]
+        return made
 
     def _output(self, name: str) -> Track:
         call, engine, like = self.call, self.engines[name], self.conditioning.nothing.states
@@ -108,24 +109,44 @@ class Stage:
 
     def _held(self, name: str, white: torch.Tensor, scheduler: Any) -> Held | None:
         """What stands of an output, if anything does."""
-        if name not in self.call.given[0]:
-            return None
-        parts = self._parts(name)
-        clean = self._encoded(name, [part.media for part in parts])
-        if parts[0].strength is not None:
-            until = schedule.begins(scheduler, parts[0].strength)
+        begun = [part for part in self._own(name) if part.strength is not None]
+        if begun:
+            clean = self._encoded(name, [part.media for part in begun])
+            until = schedule.begins(scheduler, begun[0].strength or 0.0)
             return Held(clean, white, torch.ones_like(clean), until) if until else None
+        layers = [self._layer(name, parts, white) for parts in self._standing(name)]
+        return together(layers) if layers else None
+
+    def _layer(self, name: str, parts: Sequence[Part], white: torch.Tensor) -> Held:
+        clean = self._encoded(name, [part.media for part in parts])
         mask = torch.stack([self.engines[name].held(part, self.call.clip) for part in parts])
         # What the mask's axes do not name comes after the batch: channels, or rows of a spectrogram.
         mask = mask.view(len(mask), *[1] * (clean.ndim - mask.ndim), *mask.shape[1:])
         return Held(clean, white, mask.to(clean))
+
+    def _standing(self, name: str) -> list[list[Part]]:
+        """What stands of an output for ever, one part a sample each, later ones over earlier ones.
+
+        Its own comes last, at whose rate and size the medium comes back.
+        """
+        own = self._own(name)
+        if own and own[0].strength is not None:
+            return []
+        pins = [self._pins(name, other) for other in sorted(self.call.given[0]) if other != name]
+        return [parts for parts in (*pins, own) if parts]
+
+    def _own(self, name: str) -> list[Part]:
+        samples = [sample[name].part for sample in self.call.given if name in sample]
+        return [part for part in samples if part is not None]
+
+    def _pins(self, name: str, other: str) -> list[Part]:
+        """What another modality's givens at an instant are of an output."""
+        engine, stands = self.engines[name], [sample[other] for sample in self.call.given]
+        parts = [engine.pinned(other, s.media, s.seconds, self.call.clip) for s in stands if s.seconds is not None]
+        return [part for part in parts if part is not None]
 
     def _encoded(self, name: str, media: Sequence[Any]) -> torch.Tensor:
         """Latents of givens; one that stands in several samples is read once."""
         read = {id(medium): medium for medium in media}
         latents = {key: self.engines[name].encode(medium, self.call.clip) for key, medium in read.items()}
         return torch.cat([latents[id(medium)] for medium in media])
-
-    def _parts(self, name: str) -> list[Part]:
-        samples = [sample[name].part for sample in self.call.given if name in sample]
-        return [part for part in samples if part is not None]

@@ -15,6 +15,7 @@ from codi.evaluation.cells import Cell, Sample, load_samples, run_cell, sampled,
 from codi.evaluation.conflict import score_conflicts
 from codi.evaluation.engines import Engine
 from codi.evaluation.faces import FACES
+from codi.evaluation.parts import score_parts
 from codi.evaluation.report import Summary, render_report
 from codi.evaluation.retrieval import render_retrieval, score_retrieval
 from codi.evaluation.scores import compare, reference_features, score
@@ -147,8 +148,16 @@ def _retrieval(engine: Engine, plan: Plan, out: Path) -> dict[str, Any]:
     return figures
 
 
+def _parts(engine: Engine, plan: Plan, out: Path) -> dict[str, Any]:
+    out.mkdir(parents=True, exist_ok=True)
+    figures = {"parts": score_parts(engine, plan.count or 64, plan.seed)}
+    write(out / "parts.json", json.dumps(figures, indent=1))
+    return figures
+
+
 SPECIAL: Final[dict[str, Callable[[Engine, Plan, Path], dict[str, Any]]]] = {
     "conflict": _conflicts,
+    "parts": _parts,
     "retrieval": _retrieval,
 }
 """Suites that are not made of cells."""

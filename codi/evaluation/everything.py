@@ -42,6 +42,7 @@ FULL: Final = (
     *(Share("mesh", 64, only=name, ceiling=64) for name in ("timed", "little", "all", "cascade")),
     Share("sets", DEFAULT_COUNT["sets"], ceiling=64),
     Share("given", DEFAULT_COUNT["given"]),
+    Share("parts", 64),
     Share("conflict", 16),
     Share("matrix", DEFAULT_COUNT["matrix"]),
 )

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from codi.media import Audio, Video
-from codi.types import At, InputError
+from codi.types import At, InputError, Part
 from codi.worlds.sounding_shapes.captions import caption, full_caption
 from codi.worlds.sounding_shapes.factors import FPS, FRAMES, RATE, SHOWN
 from codi.worlds.sounding_shapes.readers import Reading, read_audio, read_image, read_text, read_video
@@ -83,8 +83,8 @@ def _always(show: Callable[[Scene, np.random.Generator], Media]) -> Callable[...
 
 
 def medium_of(stands: Media) -> Media:
-    """A medium without the instant that it stands at."""
-    return stands.media if isinstance(stands, At) else stands
+    """A medium without its place: the instant that it stands at, or the part of it that stands."""
+    return stands.media if isinstance(stands, At | Part) else stands
 
 
 FACES: Final[dict[str, Face]] = {

@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler, FlowMatchHeunDiscreteScheduler
+from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler, FlowMatchHeunDiscreteScheduler
 
-from codi import InputError, Part
+from codi import At, InputError, Part
+from codi.held import Held, together
 from codi.media import Audio
 from codi.modalities.audio.engine import AudioEngine
+from codi.modalities.image.engine import fit, unfit
 from codi.modalities.video.engine import VideoEngine
-from codi.sampling import Held
 from codi.schedule import begins, prepared
 from codi.types import ClipSpec
 from tests import samples
@@ -53,6 +54,77 @@ def test_a_masked_region_of_a_picture_is_filled(pipe):
     made = pipe("a ball", ["image"], {"image": Part(own, mask=mask)}, num_inference_steps=2).image
     assert np.array_equal(made[mask], own[mask])
     assert (made[~mask] != own[~mask]).any(-1).mean() > 0.9
+
+
+def test_a_picture_at_an_instant_is_the_frame_that_stands_there(pipe):
+    own = samples.picture()
+    asked = {"inputs": "a ball", "outputs": ["video"], "num_inference_steps": 2}
+    made = pipe(**asked, given={"image": At(own, 0.5)}).video.frames
+    assert np.array_equal(made[4], fit(own, 64))
+    assert not any(np.array_equal(frame, made[4]) for frame in np.delete(made, 4, axis=0))
+    # Whatever instant lies within a frame names that frame; another is another clip.
+    assert np.array_equal(pipe(**asked, given={"image": At(own, 0.6)}).video.frames[4], made[4])
+    late = pipe(**asked, given={"image": At(own, 1.0)}).video.frames
+    assert np.array_equal(late[8], made[4]) and not np.array_equal(late[0], made[0])
+
+
+def test_a_clip_goes_on_from_its_first_half_to_a_picture(pipe):
+    own = samples.clip(frames=60, fps=30.0)
+    given = {"video": Part(own, spans=((0, 1),)), "image": At(samples.picture(), 1.75)}
+    made = pipe("a ball", ["video"], given, num_inference_steps=2).video
+    assert made.fps == 30.0 and np.array_equal(made.frames[:30], own.frames[:30])
+    shown = unfit(fit(samples.picture(), 64), own.frames.shape[1:3])
+    assert all(np.array_equal(frame, shown) for frame in made.frames[53:56])
+
+
+def test_a_picture_at_an_instant_is_no_part_of_a_sound(pipe):
+    engine = pipe.engine("audio")
+    assert engine.pinned("image", samples.picture(), 0.5, ClipSpec()) is None
+
+
+def test_what_stands_later_lies_over_what_stood_before():
+    noise, first, second = torch.randn(1, 4), torch.tensor([[1.0, 1.0, 0, 0]]), torch.tensor([[0, 1.0, 1.0, 0]])
+    both = together([Held(torch.full((1, 4), 2.0), noise, first), Held(torch.full((1, 4), 3.0), noise, second)])
+    assert torch.equal(both.over(torch.zeros(1, 4), 0), torch.tensor([[2.0, 3.0, 3.0, 0.0]]))
+
+
+def mixed(mask: torch.Tensor) -> tuple[Held, torch.Tensor, torch.Tensor]:
+    """What stands of three samples, a latent, and how a denoiser of rectified flow mixes its cells."""
+    torch.manual_seed(0)
+    mixing = torch.eye(6) + 0.3 * torch.randn(6, 6)
+    return Held(torch.randn(3, 6), torch.randn(3, 6), mask), torch.randn(3, 6), mixing
+
+
+def test_an_estimate_is_drawn_to_what_stands_beyond_it_too():
+    mask = torch.tensor([1.0, 1, 0, 0, 0, 0])
+    held, latent, mixing = mixed(mask)
+    level = 0.8
+
+    def predict(latent: torch.Tensor) -> torch.Tensor:
+        return (latent - latent @ mixing) / level
+
+    before = predict(latent)
+    after = held.drawn(predict, before, latent, level)
+    missed = [(mask * (held.clean - (latent - level * v))).square().sum(1) for v in (before, after)]
+    assert (missed[1] < 0.5 * missed[0]).all()
+    changed = (after - before).abs() > 1e-6
+    assert changed[:, 2:].any(1).all()
+    # Each sample by itself; nothing where nothing stands, or where what stands is met.
+    alone = Held(held.clean[1:2], held.white[1:2], mask).drawn(predict, before[1:2], latent[1:2], level)
+    assert torch.allclose(alone, after[1:2], atol=1e-6)
+    nothing = Held(held.clean, held.white, torch.zeros(6))
+    assert torch.allclose(nothing.drawn(predict, before, latent, level), before, atol=1e-6)
+    met = Held(latent - level * before, held.white, mask)
+    assert torch.allclose(met.drawn(predict, before, latent, level), before, atol=1e-5)
+
+
+def test_samplers_that_predict_no_velocity_and_what_is_made_anew_are_not_drawn():
+    held, _, _ = mixed(torch.ones(6))
+    flow = prepared(FlowMatchEulerDiscreteScheduler(), 10, "cpu")
+    assert [held.draws(flow, index) for index in (0, 9)] == [True, False]
+    assert not held.draws(prepared(DDIMScheduler(), 10, "cpu"), 0)
+    begun = Held(held.clean, held.white, held.mask, until=5)
+    assert not begun.draws(flow, 0) and begun.renewal == 1.0
 
 
 def test_what_is_made_depends_on_what_stands(pipe):
@@ -115,6 +187,7 @@ def test_every_scheduler_lays_what_stands_at_its_level(pipe, scheduler):
         (["audio"], {"audio": stereo()}, "audio: is both given and an output"),
         (["audio"], {"audio": Part(stereo())}, "names no span"),
         (["audio"], {"audio": Part(stereo(), spans=((0, 3),))}, "stands until 3 s of a clip of 2 s"),
+        (["audio"], {"image": At(samples.picture(), 2.0)}, "image: stands at 2 s, outside a clip of 2 s"),
         (["image"], {"image": Part(samples.picture())}, "names no mask"),
         (["image"], {"image": Part(samples.picture(), mask=np.ones((3, 5), bool))}, "has a mask of 5x3"),
     ],

@@ -10,7 +10,8 @@ import torch
 from codi import CoDiPipeline, InputError, schedule
 from codi.conditioning import beside, null
 from codi.guidance import Guidance
-from codi.sampling import Held, Track, tellers
+from codi.held import Held
+from codi.sampling import Track, tellers
 from codi.types import Tokens
 from tests.engine.test_joint import latents
 

@@ -13,14 +13,18 @@ from codi.evaluation.cells import Cell, Sample, load_samples, run_cell, sample_c
 from codi.evaluation.conflict import draw_conflicts
 from codi.evaluation.engines import Oracle, PipelineEngine, load_engine
 from codi.evaluation.evaluate import Plan, evaluate, summarise
+from codi.evaluation.faces import FACES, medium_of
+from codi.evaluation.parts import CASES, score_parts
 from codi.evaluation.prompts import draw_prompts
 from codi.evaluation.report import Summary, render_report
 from codi.evaluation.scores import compare, reference_features, score
 from codi.evaluation.suites import SUITES
+from codi.media import Video
 from codi.pipeline import CoDiPipeline
 from codi.types import ClipSpec, InputError
 from codi.worlds.sounding_shapes import HELD_OUT, read_caption
 from codi.worlds.sounding_shapes.readers import Reading
+from codi.worlds.sounding_shapes.scene import sample_scene
 
 TIMED = Cell("timed", ("text",), ("video", "audio"), naming="timed", repeats=8)
 
@@ -294,3 +298,31 @@ def test_samples_of_other_defaults_do_not_pass_for_those_of_these(bundle, monkey
     monkeypatch.setattr(CoDiPipeline, "defaults", replace(CODI_MINI, beside={}))
     other = load_engine(str(bundle), {})
     assert other.identity != own and other.settings.startswith(f"bundle {own[:12]}")
+
+
+class Remembers:
+    """Makes what was there; of a picture at an instant, a clip that rests."""
+
+    def __call__(self, inputs, outputs, seed, given, **options):
+        ((name, stands),) = given.items()
+        media = [medium_of(medium) for medium in stands]
+        return {outputs[0]: media if name in outputs else [Video(np.stack([m] * 16), 8.0) for m in media]}
+
+
+def test_what_is_made_around_what_stands_is_compared_with_what_was_there_and_with_strangers():
+    rests, *others = score_parts(Remembers(), 4, seed=1)
+    for row in others:
+        assert row["samples"] == 4 and row["missed"] == 0 and row["step"] == row["step of renders"]
+    assert 0 < rests["missed"] < rests["of strangers"] and rests["step"] == 0 < rests["step of renders"]
+    assert all(row["by chance"] < 0.7 < row["kept"] for row in (rests, *others))
+
+
+def test_what_is_hidden_is_what_does_not_stand():
+    rng = np.random.default_rng(0)
+    shown = [FACES[case.output].show(sample_scene(rng), rng) for case in CASES]
+    assert [case.hidden(medium).shape for case, medium in zip(CASES, shown, strict=True)] == [
+        (15, 64, 64, 3),
+        (8, 64, 64, 3),
+        (64, 32, 3),
+        (64, 128),
+    ]

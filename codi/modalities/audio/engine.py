@@ -12,6 +12,7 @@ import torchaudio
 from codi.media import Audio
 from codi.modalities.audio.denoiser import AudioDenoiser
 from codi.modalities.audio.mel import HOP, RATE, mel_picture
+from codi.modality import Unpinned
 from codi.types import ClipSpec, InputError, Part
 
 CHANNELS, ROWS = 16, 4
@@ -19,7 +20,7 @@ COLUMN = 8 * HOP
 """Samples of a latent column: 62.5 ms."""
 
 
-class AudioEngine:
+class AudioEngine(Unpinned):
     """Sounds of any rate come in as 16 kHz mono; latents are [16, 4, columns] of 62.5 ms."""
 
     def __init__(self, parts: Mapping[str, Any]) -> None:

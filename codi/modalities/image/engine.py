@@ -12,13 +12,14 @@ from einops import rearrange, repeat
 
 from codi.media import Image
 from codi.modalities.image.denoiser import SLOTS, ImageDenoiser
+from codi.modality import Unpinned
 from codi.types import ClipSpec, InputError, Part
 
 SIDE = 64
 FACTOR = 8
 
 
-class ImageEngine:
+class ImageEngine(Unpinned):
     """Pictures of any size come in scaled to fit 64x64; latents are [12, size / 8, size / 8]."""
 
     def __init__(self, parts: Mapping[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 from einops import rearrange, repeat
 
-from codi.media import Video
+from codi.media import Image, Video
 from codi.modalities.image.engine import SIDE, fit, picture_shape, to_pixels, to_tensor, unfit
 from codi.modalities.video.denoiser import SLOTS, VideoDenoiser
 from codi.types import ClipSpec, InputError, Part
@@ -76,6 +77,14 @@ class VideoEngine:
         kept = np.flatnonzero(part.stands(middles, middles))
         last = np.searchsorted(kept, np.arange(len(own.frames)), side="right") - 1
         return Video(own.frames[kept[np.maximum(last, 0)]], own.fps) if len(kept) else own
+
+    def pinned(self, name: str, media: Image, seconds: float, clip: ClipSpec) -> Part | None:
+        """A picture is the frame that stands at its instant."""
+        if name != "image":
+            return None
+        frame = min(math.floor(seconds * clip.fps + 1e-6), clip.frames - 1)
+        still = np.broadcast_to(fit(media, clip.size), (clip.frames, clip.size, clip.size, 3))
+        return Part(Video(still, clip.fps), spans=((frame / clip.fps, (frame + 1) / clip.fps),))
 
     def latent_shape(self, clip: ClipSpec) -> tuple[int, ...]:
         """(12, frames, size / 8, size / 8).

@@ -9,8 +9,9 @@ from codi.worlds.sounding_shapes.readers.reading import (
     Reading,
     read_audio,
     read_image,
+    read_places,
     read_text,
     read_video,
 )
 
-__all__ = ["Reading", "read_audio", "read_image", "read_text", "read_video"]
+__all__ = ["Reading", "read_audio", "read_image", "read_places", "read_text", "read_video"]

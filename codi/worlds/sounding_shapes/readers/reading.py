@@ -65,6 +65,14 @@ def read_image(images: np.ndarray | Sequence[np.ndarray]) -> list[Reading]:
 
 
 @torch.no_grad()
+def read_places(images: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
+    """Where the object of each picture is: uint8 [batch, 64, 64, 3] -> [batch, 2], x and y in pixels."""
+    net = networks()[0]
+    found = [net(_pictures(pixels))[2][:, :2].numpy() for pixels in _batches(images, BATCH)]
+    return SIDE * np.concatenate(found)
+
+
+@torch.no_grad()
 def read_video(videos: np.ndarray | Sequence[np.ndarray], fps: float = FPS) -> list[Reading]:
     """Reads clips: uint8 [batch, frames, 64, 64, 3]; event times are frame times.
 
