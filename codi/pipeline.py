@@ -226,11 +226,11 @@ class CoDiPipeline(DiffusionPipeline):
                 outputs; a list of such prompts is a batch, each for outputs of its own.
             outputs: modalities to make, jointly.
             given: media that stand on the timeline: they steer through their bridges, are not changed, and prompt too
-                unless their modality is among the inputs or has weight 0. `At(image,
-                seconds)` places one at an instant. `Part(clip, spans=((0, 1),))` or `Part(image, mask=mask)` of an
-                output stands in part, and comes back unchanged at its own rate and size; the rest is made.
-                `Part(clip, strength=0.8)` of an output is what its last 0.8 of the steps begin from; it comes back at
-                the pipeline's rate and size.
+                unless their modality is among the inputs or has weight 0. `At(image, seconds)` places one at an
+                instant, as that frame of a clip. `Part(clip, spans=((0, 1),))` or `Part(image, mask=mask)` of an
+                output stands in part, and comes back unchanged at its own rate and size; the rest is made to go with
+                it. `Part(clip, strength=0.8)` of an output is what its last 0.8 of the steps begin from; it comes back
+                at the pipeline's rate and size.
             seed: of the noise; sample k of a call is what seed + k gives alone. 0 where neither it nor `generator`
                 is named.
             num_inference_steps: of all outputs, at least 1.
