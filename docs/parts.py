@@ -53,7 +53,7 @@ def main() -> None:
     columns = [_completed(pipe, render_image(scene, 0)) for scene in scenes[2 * CLIPS :]]
     _draw(axes[-1], [np.concatenate(row, 1) for row in zip(*columns, strict=True)], "the left half of a picture")
     figure.tight_layout()
-    figure.savefig(args.out / "parts.png", dpi=90)
+    figure.savefig(args.out / "parts.png", dpi=90, bbox_inches="tight")
 
 
 def _both(pipe: CoDiPipeline, given: dict[str, Any], output: str) -> list[Any]:
