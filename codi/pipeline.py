@@ -191,6 +191,7 @@ class CoDiPipeline(DiffusionPipeline):
         self._engines = {}
         super().register_modules(**components)
 
+    @torch.inference_mode(False)  # (what stands in part draws the rest by gradients)
     @torch.no_grad()
     def __call__(  # noqa: PLR0913  diffusers' vocabulary, keyword by keyword
         self,
@@ -245,7 +246,8 @@ class CoDiPipeline(DiffusionPipeline):
             bridge_renewal: noise level, 0 to 1, above which outputs that read others, no part of them given, get
                 new noise at every step, so that what they begin from does not decide before the others can; 1 for
                 never. Of all outputs or by modality; where it names none, 0.7 for audio, never for others.
-                Of Euler samplers of rectified flow alone; others ignore it.
+                Outputs of which a part stands get it above 0.7 in any case. Of Euler samplers of rectified flow alone;
+                others ignore it.
             bridge_prompting: noise level, 0 to 1, below which an output prompts those that read it with what it is
                 about to become, as a given would; 0 for never. Whatever the spans above. Of all outputs or by
                 modality; where it names none, 0.55 for text, never for others. Of samplers of rectified flow alone;

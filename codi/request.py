@@ -273,8 +273,10 @@ def _check_places(given: Sequence[Mapping[str, Stands]], clip: ClipSpec) -> None
 
 
 def _check_parts(given: Sequence[Mapping[str, Stands]]) -> None:
-    """Of a modality, the samples of a batch stand alike: all whole or all in part, with one strength."""
+    """Of a modality, the samples of a batch stand alike: whole or in part, with one strength, at one instant."""
     for name in given[0]:
+        if len({stands[name].seconds for stands in given}) > 1:
+            raise InputError(f"given {name}", "stands at several instants in one batch", "make one call for each")
         parts = [stands[name].part for stands in given]
         for part in parts:
             _check_strength(f"given {name}", part)

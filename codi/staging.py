@@ -101,20 +101,18 @@ class Stage:
 
     def _given(self, name: str) -> Track:
         engine, stands = self.engines[name], [sample[name] for sample in self.call.given]
-        if len({stand.seconds for stand in stands}) > 1:
-            raise InputError(name, "stands at several instants in one batch", "make one call for each")
         latent, nothing = self._encoded(name, [stand.media for stand in stands]), self.conditioning.nothing
         clock = engine.clock(self.call.clip, stands[0].seconds).to(latent.device)
         return Track(engine, latent, clock, nothing, nothing)
 
     def _held(self, name: str, white: torch.Tensor, scheduler: Any) -> Held | None:
         """What stands of an output, if anything does."""
-        begun = [part for part in self._own(name) if part.strength is not None]
+        standing, begun = self._standing(name), [part for part in self._own(name) if part.strength is not None]
         if begun:
             clean = self._encoded(name, [part.media for part in begun])
             until = schedule.begins(scheduler, begun[0].strength or 0.0)
             return Held(clean, white, torch.ones_like(clean), until) if until else None
-        layers = [self._layer(name, parts, white) for parts in self._standing(name)]
+        layers = [self._layer(name, parts, white) for parts in standing]
         return together(layers) if layers else None
 
     def _layer(self, name: str, parts: Sequence[Part], white: torch.Tensor) -> Held:
@@ -128,11 +126,16 @@ class Stage:
         """What stands of an output for ever, one part a sample each, later ones over earlier ones.
 
         Its own comes last, at whose rate and size the medium comes back.
+
+        Raises:
+            InputError: something stands of what begins from a medium.
         """
+        pins = [self._pins(name, other) for other in sorted(self.call.given[0]) if other != name]
         own = self._own(name)
         if own and own[0].strength is not None:
+            if any(pins):
+                raise InputError(f"given {name}", "has a strength, and a frame that stands", "give one of the two")
             return []
-        pins = [self._pins(name, other) for other in sorted(self.call.given[0]) if other != name]
         return [parts for parts in (*pins, own) if parts]
 
     def _own(self, name: str) -> list[Part]:
@@ -141,9 +144,12 @@ class Stage:
 
     def _pins(self, name: str, other: str) -> list[Part]:
         """What another modality's givens at an instant are of an output."""
-        engine, stands = self.engines[name], [sample[other] for sample in self.call.given]
-        parts = [engine.pinned(other, s.media, s.seconds, self.call.clip) for s in stands if s.seconds is not None]
-        return [part for part in parts if part is not None]
+        media, seconds = [sample[other].media for sample in self.call.given], self.call.given[0][other].seconds
+        if seconds is None:
+            return []
+        engine, shown = self.engines[name], {id(medium): medium for medium in media}
+        parts = {key: engine.pinned(other, medium, seconds, self.call.clip) for key, medium in shown.items()}
+        return [part for medium in media if (part := parts[id(medium)]) is not None]
 
     def _encoded(self, name: str, media: Sequence[Any]) -> torch.Tensor:
         """Latents of givens; one that stands in several samples is read once."""

@@ -93,6 +93,10 @@ class ClipSpec:
         """Video frames in the clip; frame k stands at k / fps seconds."""
         return max(1, round(self.duration * self.fps))
 
+    def frame_at(self, seconds: float) -> int:
+        """The frame that stands at an instant of the clip."""
+        return min(math.floor(seconds * self.fps + 1e-6), self.frames - 1)
+
 
 @dataclass(frozen=True)
 class Tokens:

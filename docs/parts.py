@@ -1,11 +1,14 @@
 """Makes parts.png with the shipped bundle: what is made around what stands (`python docs/parts.py [--out docs]`).
 
 By row: what stands of a scene; what is made where that is laid back alone; what is made where it is drawn to it too.
+`--figures 64` prints the figures of suite `parts` of that many scenes, seed 1, where it is laid back alone.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -15,6 +18,8 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 
 from codi import At, CoDiPipeline, Part
+from codi.evaluation.engines import load_engine
+from codi.evaluation.parts import score_parts
 from codi.held import Held
 from codi.media import Video
 from codi.worlds.sounding_shapes.factors import FPS
@@ -34,7 +39,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="codi-mini")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
+    parser.add_argument("--figures", type=int, metavar="SCENES")
     args = parser.parse_args()
+    if args.figures:
+        with _laid_alone():
+            print(*score_parts(load_engine(args.model, {}), args.figures, seed=1), sep="\n")
+        return
     pipe = CoDiPipeline.from_pretrained(args.model)
     scenes = [sample_scene(np.random.default_rng((SEED, n)), motion="slide") for n in range(2 * CLIPS + PICTURES)]
     figure, axes = pyplot.subplots(2 * CLIPS + 1, 1, figsize=(8, 2.6 * (2 * CLIPS + 1)))
@@ -56,9 +66,15 @@ def main() -> None:
     figure.savefig(args.out / "parts.png", dpi=90, bbox_inches="tight")
 
 
+@contextmanager
+def _laid_alone() -> Iterator[None]:
+    with patch.object(Held, "draws", lambda *_: False), patch.object(Held, "renewal", 1.0):
+        yield
+
+
 def _both(pipe: CoDiPipeline, given: dict[str, Any], output: str) -> list[Any]:
     """Laid back alone, and drawn to it too; without a prompt."""
-    with patch.object(Held, "draws", lambda *_: False), patch.object(Held, "renewal", 1.0):
+    with _laid_alone():
         alone = getattr(pipe({}, [output], given, seed=SEED), output)
     return [alone, getattr(pipe({}, [output], given, seed=SEED), output)]
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler, FlowMatchHeunDiscreteScheduler
 
-from codi import At, InputError, Part
-from codi.held import Held, together
+from codi import At, InputError, Part, schedule
+from codi.held import LOOKS, RENEWS, Held, together
 from codi.media import Audio
 from codi.modalities.audio.engine import AudioEngine
 from codi.modalities.image.engine import fit, unfit
@@ -66,6 +66,57 @@ def test_a_picture_at_an_instant_is_the_frame_that_stands_there(pipe):
     assert np.array_equal(pipe(**asked, given={"image": At(own, 0.6)}).video.frames[4], made[4])
     late = pipe(**asked, given={"image": At(own, 1.0)}).video.frames
     assert np.array_equal(late[8], made[4]) and not np.array_equal(late[0], made[0])
+
+
+def test_a_picture_at_an_instant_stands_while_the_clip_is_made(pipe):
+    own, kept = samples.picture(), {}
+    pipe(
+        "a ball",
+        ["video"],
+        {"image": At(own, 0.5)},
+        num_inference_steps=2,
+        bridge_scale=0.0,
+        weights={"image": 0.0},
+        callback_on_step_end=lambda _, __, now: kept.update(now),
+    )
+    engine = pipe.engine("video")
+    frame = engine.encode(engine.pinned("image", own, 0.5, ClipSpec()).media, ClipSpec())[:, :, 4]
+    assert torch.allclose(kept["video"][:, :, 4], frame, atol=1e-5)
+    assert float(engine.clock(ClipSpec())[4]) == float(pipe.engine("image").clock(ClipSpec(), 0.6))
+
+
+def test_what_is_made_around_what_stands_gets_new_noise_near_the_noise_and_is_drawn_to_it(pipe, monkeypatch):
+    drawn, renewed = [], []
+    draw, renew = Held.drawn, schedule.renewed
+    monkeypatch.setattr(Held, "drawn", lambda *a: drawn.append(1) or draw(*a))
+    monkeypatch.setattr(schedule, "renewed", lambda *a: renewed.append(1) or renew(*a))
+    asked = {"inputs": "a ball", "outputs": ["audio"], "num_inference_steps": 20}
+    pipe(**asked, given={"audio": Part(samples.clicks(), spans=((0, 1),))})
+    scheduler = prepared(pipe.audio_scheduler, 20, "cpu")
+    levels = [schedule.level_at(scheduler, index) for index in range(20)]
+    assert len(drawn) == sum(level >= LOOKS for level in levels)
+    assert len(renewed) == sum(level > RENEWS for level in levels[1:]) > 0
+    pipe(**asked, given={"audio": Part(samples.clicks(), strength=1.0)})
+    assert len(drawn) == sum(level >= LOOKS for level in levels)
+
+
+def test_what_stands_in_part_is_drawn_to_in_inference_mode_too(pipe):
+    with torch.inference_mode():
+        made = pipe("a ball", ["audio"], {"audio": Part(samples.clicks(), spans=((0, 1),))}, num_inference_steps=1)
+    assert made.audio.rate == 16_000
+
+
+def test_instants_of_one_batch_are_the_same(pipe):
+    own = samples.picture()
+    for other in (At(own, 1.0), own):
+        with pytest.raises(InputError, match="stands at several instants"):
+            pipe("a ball", ["video"], [{"image": At(own, 0.5)}, {"image": other}], num_inference_steps=1)
+
+
+def test_a_clip_that_begins_from_another_has_no_frame_that_stands(pipe):
+    given = {"video": Part(samples.clip(), strength=0.5), "image": At(samples.picture(), 0.5)}
+    with pytest.raises(InputError, match="video: has a strength, and a frame that stands"):
+        pipe("a ball", ["video"], given, num_inference_steps=1)
 
 
 def test_a_clip_goes_on_from_its_first_half_to_a_picture(pipe):
@@ -168,8 +219,6 @@ def test_a_given_that_stands_wholly_ends_as_its_latent(pipe):
 
 @pytest.mark.parametrize("scheduler", ["FlowMatchEulerDiscreteScheduler", "UniPCMultistepScheduler"])
 def test_every_scheduler_lays_what_stands_at_its_level(pipe, scheduler):
-    from codi import schedule
-
     own = schedule.prepared(schedule.chosen(pipe.audio_scheduler, scheduler), 4, torch.device("cpu"))
     clean, white = torch.ones(1, 16, 4, 32), torch.randn(1, 16, 4, 32)
     held = Held(clean, white, torch.ones(1, 1, 1, 32))

@@ -74,7 +74,7 @@ class ImageEngine(Unpinned):
 
     def clock(self, clip: ClipSpec, at: float | None = None) -> torch.Tensor:
         """The middle of the frame that the picture is, or NaN for a picture at no instant."""
-        middle = torch.nan if at is None else at + 0.5 / clip.fps
+        middle = torch.nan if at is None else (clip.frame_at(at) + 0.5) / clip.fps
         return torch.tensor([middle], dtype=torch.float64)
 
     def token_times(self, clock: torch.Tensor) -> torch.Tensor:

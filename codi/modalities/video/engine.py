@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -64,7 +63,7 @@ class VideoEngine:
     def mend(self, made: Video, part: Part, clip: ClipSpec) -> Video:
         """The clip at the rate and size of what was given, whose frames within the spans are its own."""
         own: Video = part.media
-        middles = (np.arange(round(clip.duration * own.fps)) + 0.5) / own.fps
+        middles = (np.arange(max(1, round(clip.duration * own.fps))) + 0.5) / own.fps
         kept = part.stands(middles, middles) & (np.arange(len(middles)) < len(own.frames))
         drawn = np.minimum((middles * made.fps).astype(int), len(made.frames) - 1)
         new = {k: unfit(made.frames[k], own.frames.shape[1:3]) for k in sorted(set(drawn[~kept]))}
@@ -82,7 +81,7 @@ class VideoEngine:
         """A picture is the frame that stands at its instant."""
         if name != "image":
             return None
-        frame = min(math.floor(seconds * clip.fps + 1e-6), clip.frames - 1)
+        frame = clip.frame_at(seconds)
         still = np.broadcast_to(fit(media, clip.size), (clip.frames, clip.size, clip.size, 3))
         return Part(Video(still, clip.fps), spans=((frame / clip.fps, (frame + 1) / clip.fps),))
 
