@@ -7,10 +7,14 @@ from abc import ABC, abstractmethod
 import torch
 from einops import rearrange
 from torch import nn
+from torch.nn import functional
 
 from codi.bridge import Bridge
 from codi.port import Port, cross_attentions
 from codi.types import Denoised, Tokens
+
+SIDE = 8
+"""Cells of a side of the pictures and frames that environment encoders know."""
 
 
 def bridge_sites(model: nn.Module) -> dict[str, int]:
@@ -73,6 +77,14 @@ class UNetDenoiser(ABC):
 
 
 def picture_patches(tapped: torch.Tensor, latent: torch.Tensor) -> torch.Tensor:
-    """[n, c, 8, 8] features and [n, d, 8, 8] latents -> [n, 4, 16 (c + d)]: one token a quarter of the picture."""
-    both = torch.cat([tapped, latent], dim=1)
+    """[n, c, h, w] features and [n, d, h, w] latents -> [n, 4, 16 (c + d)]: one token a quarter of the picture.
+
+    Environment encoders know 8x8: pictures of another size are averaged to that.
+    """
+    both = pooled(torch.cat([tapped, latent], dim=1), SIDE)
     return rearrange(both, "n c (h p) (w q) -> n (h w) (c p q)", h=2, w=2)
+
+
+def pooled(maps: torch.Tensor, side: int) -> torch.Tensor:
+    """[..., h, w] -> [..., side, side], means."""
+    return functional.adaptive_avg_pool2d(maps.flatten(0, -4), side).unflatten(0, maps.shape[:-3])

@@ -227,3 +227,15 @@ def test_a_given_prompts_unless_its_modality_is_an_input_or_weighs_nothing(pipe,
     silent = latents(pipe, **asked, weights={given: 0.0})["text"]
     assert torch.equal(by_itself, named) and not torch.allclose(by_itself, silent, atol=1e-5)
     assert torch.equal(silent, latents(pipe, outputs=["text"], seed=3)["text"])
+
+
+@pytest.mark.parametrize("size", [32, 128])
+def test_pictures_of_another_size_are_read_too(pipe, size):
+    # Nothing but the bridges differs between the two.
+    same = {"guidance_scale": 1.0, "bridge_renewal": 1.0, "bridge_prompting": 0.0, "companions": [], "size": size}
+    off, on = (
+        latents(pipe, inputs="a ball", outputs=["image", "audio", "video"], bridge_scale=scale, **same)
+        for scale in (0.0, 3.0)
+    )
+    assert on["image"].shape[-2:] == on["video"].shape[-2:] == (size // 8, size // 8)
+    assert not torch.allclose(off["audio"], on["audio"], atol=1e-4)

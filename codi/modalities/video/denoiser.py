@@ -17,6 +17,7 @@ from einops import rearrange, repeat
 from codi.bridge import Bridge
 from codi.modalities.image.denoiser import ImageDenoiser
 from codi.networks.clip_transformer import ClipTransformer
+from codi.networks.unet_denoiser import SIDE, pooled
 from codi.port import Port
 from codi.types import Denoised, Tokens
 
@@ -96,13 +97,17 @@ def _drawn(painter: ImageDenoiser, latent: torch.Tensor, level: torch.Tensor, pr
 
 def feature_channels(transformer: ClipTransformer) -> int:
     """Channels of the features: a quarter's hidden states and latent cells, at 8x8 latents."""
-    side = 4
-    config = transformer.config
+    side, config = SIDE // 2, transformer.config
     return int((side // config.patch) ** 2 * config.width + side**2 * config.channels)
 
 
 def _quarters(hidden: torch.Tensor, latent: torch.Tensor) -> torch.Tensor:
-    """Hidden states and the latent, the space of each quarter folded: [batch, frames * 4, channels]."""
-    shown = rearrange(hidden, "b f (h p) (w q) c -> b (f h w) (c p q)", h=2, w=2)
-    cells = rearrange(latent, "b c f (h p) (w q) -> b (f h w) (c p q)", h=2, w=2)
+    """Hidden states and the latent, the space of each quarter folded: [batch, frames * 4, channels].
+
+    Environment encoders know 8x8: frames of another size are averaged to that.
+    """
+    patch = latent.shape[-1] // hidden.shape[-2]
+    maps = rearrange(hidden, "b f h w c -> b f c h w"), rearrange(latent, "b c f h w -> b f c h w")
+    both = pooled(maps[0], SIDE // patch), pooled(maps[1], SIDE)
+    shown, cells = (rearrange(m, "b f c (h p) (w q) -> b (f h w) (c p q)", h=2, w=2) for m in both)
     return torch.cat([shown, cells.to(shown.dtype)], dim=-1)
