@@ -133,25 +133,25 @@ def reference_samples(out: Path) -> dict[str, np.ndarray]:
 
 def _conflicts(engine: Engine, plan: Plan, out: Path) -> dict[str, Any]:
     rows = score_conflicts(engine, ("image", "audio", "video", "text"), plan.count or 16, plan.seed)
-    out.mkdir(parents=True, exist_ok=True)
-    figures = {"conflict": rows}
-    write(out / "conflict.json", json.dumps(figures, indent=1))
-    return figures
+    return _written("conflict", rows, out)
+
+
+def _parts(engine: Engine, plan: Plan, out: Path) -> dict[str, Any]:
+    return _written("parts", score_parts(engine, plan.count or 64, plan.seed), out)
 
 
 def _retrieval(engine: Engine, plan: Plan, out: Path) -> dict[str, Any]:
     rows = score_retrieval(engine, plan.count or 512, plan.seed)
-    out.mkdir(parents=True, exist_ok=True)
-    figures = {"retrieval": rows}
-    write(out / "retrieval.json", json.dumps(figures, indent=1))
+    figures = _written("retrieval", rows, out)
     write(out / "retrieval.md", render_retrieval(rows))
     return figures
 
 
-def _parts(engine: Engine, plan: Plan, out: Path) -> dict[str, Any]:
+def _written(suite: str, rows: list[dict[str, Any]], out: Path) -> dict[str, Any]:
+    """The figures of a suite without cells, written to the folder."""
     out.mkdir(parents=True, exist_ok=True)
-    figures = {"parts": score_parts(engine, plan.count or 64, plan.seed)}
-    write(out / "parts.json", json.dumps(figures, indent=1))
+    figures = {suite: rows}
+    write(out / f"{suite}.json", json.dumps(figures, indent=1))
     return figures
 
 

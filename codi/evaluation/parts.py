@@ -30,14 +30,14 @@ class Case:
     Attributes:
         title: what stands.
         output: what is made; everything that stands is of one scene.
-        stands: (the output's medium of that scene, the scene) -> given.
+        stands: the output's medium of that scene -> given.
         hidden: the part of the output that is made, as numbers.
         step: how far it is from what stands to what joins it, in `unit`.
     """
 
     title: str
     output: str
-    stands: Callable[[Any, Scene], dict[str, Any]]
+    stands: Callable[[Any], dict[str, Any]]
     hidden: Callable[[Any], np.ndarray]
     step: Callable[[Any], float]
     unit: str
@@ -58,7 +58,7 @@ def score_parts(engine: Engine, count: int, seed: int) -> list[dict[str, Any]]:
 def _row(case: Case, engine: Engine, scenes: Sequence[Scene], seed: int) -> dict[str, Any]:
     rng = np.random.default_rng(seed)
     whole = [FACES[case.output].show(scene, rng) for scene in scenes]
-    given = [case.stands(medium, scene) for medium, scene in zip(whole, scenes, strict=True)]
+    given = [case.stands(medium) for medium in whole]
     made: list[Any] = []
     for n in range(0, len(scenes), BATCH):
         batch = {name: [stands[name] for stands in given[n : n + BATCH]] for name in given[0]}
@@ -88,21 +88,21 @@ def _kept(shown: Sequence[dict[str, str]], scenes: Sequence[Scene], output: str)
     return float(np.mean([found == owed for found, owed in pairs]))
 
 
-def _first_half(clip: Video, scene: Scene) -> dict[str, Any]:
+def _first_half(clip: Video) -> dict[str, Any]:
     return {"video": Part(clip, spans=((0.0, FRAMES / FPS / 2),))}
 
 
-def _one_frame(clip: Video, scene: Scene) -> dict[str, Any]:
+def _one_frame(clip: Video) -> dict[str, Any]:
     return {"image": At(clip.frames[round(INSTANT * FPS)], INSTANT)}
 
 
-def _left_half(picture: np.ndarray, scene: Scene) -> dict[str, Any]:
+def _left_half(picture: np.ndarray) -> dict[str, Any]:
     mask = np.zeros((SIDE, SIDE), bool)
     mask[:, : SIDE // 2] = True
     return {"image": Part(picture, mask=mask)}
 
 
-def _with_gap(sound: Audio, scene: Scene) -> dict[str, Any]:
+def _with_gap(sound: Audio) -> dict[str, Any]:
     return {"audio": Part(sound, spans=((0.0, GAP[0]), (GAP[1], FRAMES / FPS)))}
 
 
