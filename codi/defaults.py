@@ -22,6 +22,7 @@ class Defaults:
         renewal: by modality, `Guidance.renewal`.
         prompting: by modality, `Guidance.prompting`.
         spans: by modality, `Guidance.start` and `Guidance.end`.
+        ends: by modality and partner, the end of that span where it reads nobody who ends later.
         companions: by modality, what is made along with it, and not returned, where bridges join it to other outputs.
     """
 
@@ -32,12 +33,20 @@ class Defaults:
     renewal: Mapping[str, float] = field(default_factory=dict)
     prompting: Mapping[str, float] = field(default_factory=dict)
     spans: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    ends: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     companions: Mapping[str, str] = field(default_factory=dict)
 
-    def of(self, output: str, joined: bool) -> Guidance:
-        """The scales of one output; `joined`: whether bridges join it to other outputs."""
+    def of(self, output: str, joined: bool, partners: Collection[str] = ()) -> Guidance:
+        """The scales of one output.
+
+        Args:
+            joined: whether bridges join it to other outputs.
+            partners: all that it can read, what is given too.
+        """
         beside = self.beside if joined else {}
         start, end = self.spans.get(output, (self.guidance.start, self.guidance.end))
+        ends = self.ends.get(output, {})
+        end = max((min(end, ends.get(partner, end)) for partner in partners), default=end)
         return dataclasses.replace(
             self.guidance,
             start=start,
@@ -65,11 +74,13 @@ CODI_MINI: Final = Defaults(
     interval=2,
     renewal={"audio": 0.7},
     prompting={"text": 0.55},
-    spans={"video": (0.25, 0.85)},
+    spans={"video": (0.25, 0.85), "text": (0.0, 0.5)},
+    ends={"audio": {"text": 0.55, "image": 0.55}},
     companions={"image": "text"},
 )
 """codi-mini's figures are measured at these (why: docs/bridges.md). What other outputs tell moves clips and sounds as
 the prompt does: beside three times the prompt's own push they keep to themselves; in the last steps what others tell
 pushes a settled clip off what the world looks like. A sound settles early, a text at once (its sampler), and prompts
-the others from the fourth step on. A picture and others meet best in a text that nobody asked for. What the prompt
-changes differs little from one step to the next."""
+the others from the fourth step on; after half of the steps a text changes no more, nor a sound beside texts and
+pictures. A picture and others meet best in a text that nobody asked for. What the prompt changes differs little from
+one step to the next."""

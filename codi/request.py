@@ -170,7 +170,7 @@ def resolve(  # noqa: PLR0913  the arguments of the call
         given=stands,
         negative=refused,
         weights=_weights(weights or {}, {*prompts[0], *stands[0]}),
-        guidance=_guidance((*wanted, *along), asked, timed, refuses=bool(refused[0])),
+        guidance=_guidance((*wanted, *along), asked, timed, set(stands[0]), refuses=bool(refused[0])),
         clip=clip,
         steps=_whole("num_inference_steps", defaults.steps if steps is None else steps, 1),
         seed=_whole("seed", 0 if seed is None else seed, 0),
@@ -302,14 +302,16 @@ def _weights(weights: Mapping[str, float], named: Collection[str]) -> dict[str, 
 
 
 def _guidance(
-    outputs: Sequence[str], asked: Mapping[str, Scale], defaults: Defaults, refuses: bool
+    outputs: Sequence[str], asked: Mapping[str, Scale], defaults: Defaults, given: Collection[str], refuses: bool
 ) -> dict[str, Guidance]:
     """By output, what is asked for, and the defaults where nothing is.
 
     Args:
+        given: who else can be read.
         refuses: whether there is a negative prompt.
     """
-    bridged = {output: _bridged(output, asked, defaults) for output in outputs}
+    present = {*outputs, *given}
+    bridged = {output: _bridged(output, asked, defaults, present - {output}) for output in outputs}
     made = {}
     for output, scales in bridged.items():
         others = [other for name, other in bridged.items() if name != output]
@@ -323,9 +325,9 @@ def _guidance(
     return made
 
 
-def _bridged(output: str, asked: Mapping[str, Scale], defaults: Defaults) -> Guidance:
-    """All but the prompt's scale and interval, which hang on who else is there to be read."""
-    default = defaults.of(output, joined=False)
+def _bridged(output: str, asked: Mapping[str, Scale], defaults: Defaults, partners: Collection[str] = ()) -> Guidance:
+    """All but the prompt's scale and interval, which hang on which other outputs bridges join it to."""
+    default = defaults.of(output, joined=False, partners=partners)
     found = {name: _own(name, asked.get(name), output) for name in ("bridge_start", "bridge_end", *_OWN.values())}
     start, end = _span(found["bridge_start"], found["bridge_end"], default)
     named = {field: found[argument] for field, argument in _OWN.items()}

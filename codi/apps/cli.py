@@ -46,7 +46,8 @@ def generate(  # noqa: PLR0913  the options of the command
         float | None, typer.Option(help="Share of the steps after which they begin to; alone: for good (a clip: 0.25).")
     ] = None,
     bridge_end: Annotated[
-        float | None, typer.Option(help="Share of the steps after which they cease to; alone: from 0 (a clip: 0.85).")
+        float | None,
+        typer.Option(help="Share of the steps after which they cease to; alone: from 0 (a clip: 0.85, a text: 0.5)."),
     ] = None,
     guidance_end: Annotated[
         float | None, typer.Option(help="Share of the steps after which the prompt guides no more.")

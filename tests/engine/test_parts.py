@@ -126,6 +126,19 @@ def test_bridges_act_where_they_are_told_to_and_else_where_the_modality_does():
     assert call(outputs=["video"], bridge_end=0.5).parameters["bridge_end"] == {"video": 0.5}
 
 
+def test_bridges_cease_earlier_where_an_output_reads_nobody_who_ends_later():
+    def end(*others, given=(), **asked):
+        stands = {name: 1 for name in given}
+        return call(outputs=["audio", *others], given=stands, companions=(), **asked).guidance["audio"].end
+
+    early = CODI_MINI.ends["audio"]["text"]
+    assert 0 < early < 1 == end()
+    assert end("text") == end("text", "image") == end(given=["image"]) == early
+    assert end("video") == end("text", "video") == end("text", given=["video"]) == 1
+    assert end("text", bridge_end=1.0) == 1 and end("text", bridge_end={"text": 0.2}) == early
+    assert end("text", defaults=replace(CODI_MINI, spans={"audio": (0.0, early / 2)})) == early / 2
+
+
 def test_a_bundle_from_before_a_part_was_added_is_refused(bundle, tmp_path):
     old = tmp_path / "old"
     shutil.copytree(bundle, old)

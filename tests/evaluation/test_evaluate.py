@@ -236,7 +236,10 @@ def test_a_pipeline_is_called_with_one_mapping_for_each_sample():
 
 
 PROMPTING = CODI_MINI.prompting["text"]
-SPANS = "(video from 0.25 to 0.85 of the steps)"
+SPANS = (
+    "(video from 0.25 to 0.85 of the steps) (text from 0 to 0.5 of the steps)"
+    " (audio beside text to 0.55 or image to 0.55)"
+)
 
 
 @pytest.mark.parametrize(
