@@ -62,7 +62,7 @@ def test_an_output_is_shown_only_while_somebody_reads_it(pipe, monkeypatch):
     asked = {"inputs": "a ball", "outputs": ["image", "audio"], "seed": 3, "num_inference_steps": 8, "companions": []}
     shown, show = [], Track.show
     monkeypatch.setattr(Track, "show", lambda t, k: shown.append((t.engine, k)) or show(t, k))
-    latents(pipe, **asked, bridge_start={"image": 0.25}, bridge_end={"image": 0.75})
+    latents(pipe, **asked, bridge_start={"image": 0.25}, bridge_end={"image": 0.75, "audio": 1.0})
     steps = {name: [k for engine, k in shown if engine is pipe.engine(name)] for name in asked["outputs"]}
     assert steps == {"image": [2, 3, 4, 5, 6, 7], "audio": [2, 3, 4, 5]}
 
@@ -77,7 +77,7 @@ def test_guidance_ends_when_it_is_told_to(pipe):
 
 def test_the_pass_without_a_prompt_is_taken_once_an_interval(pipe, monkeypatch):
     pair = {"inputs": "a ball", "outputs": ["image", "audio"], "seed": 3, "num_inference_steps": 5, "companions": []}
-    asked = {**pair, "guidance_scale": 3.0}
+    asked = {**pair, "guidance_scale": 3.0, "bridge_end": 1.0}
     taken = []
     run = Track.run
     monkeypatch.setattr(
