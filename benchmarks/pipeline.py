@@ -247,7 +247,7 @@ def joint_against_solo(pipe: CoDiPipeline, plan: Plan) -> None:
     table(
         "Joint generation against the sum of solo runs",
         f"{steps} steps, default guidance: with bridges a step takes up to three passes of each denoiser, a solo step "
-        "two. By default bridges on a clip act in part of the steps, a sound among others is not guided, and the pass "
+        "two. By default bridges act in part of the steps, a sound among others is not guided, and the pass "
         "without the prompt is taken at every other step of what is joined. Operations are counted, decoding, bridges' "
         "own, companions and what prompts others included.",
         ("outputs", "operations", "step", "whole call"),

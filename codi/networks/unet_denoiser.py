@@ -87,4 +87,6 @@ def picture_patches(tapped: torch.Tensor, latent: torch.Tensor) -> torch.Tensor:
 
 def pooled(maps: torch.Tensor, side: int) -> torch.Tensor:
     """[..., h, w] -> [..., side, side], means."""
+    if maps.shape[-2:] == (side, side):
+        return maps
     return functional.adaptive_avg_pool2d(maps.flatten(0, -4), side).unflatten(0, maps.shape[:-3])
