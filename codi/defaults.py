@@ -70,17 +70,17 @@ class Defaults:
 CODI_MINI: Final = Defaults(
     steps=20,
     guidance=Guidance(bridge=3.0),
-    beside={"video": 2.0, "audio": 1.0},
+    beside={"video": 1.75, "audio": 1.0},
     interval=2,
     renewal={"audio": 0.7},
     prompting={"text": 0.55},
-    spans={"video": (0.25, 0.85), "text": (0.0, 0.5)},
+    spans={"video": (0.25, 0.85), "text": (0.0, 0.5), "image": (0.0, 0.75)},
     ends={"audio": {"text": 0.55, "image": 0.55}},
     companions={"image": "text"},
 )
-"""codi-mini's figures are measured at these, but for ends before 1 of texts and sounds, which came later (why:
-docs/bridges.md). What other outputs tell moves clips and sounds as the prompt does: beside three times the prompt's own
-push they keep to themselves; in the last steps what others tell pushes a settled clip off what the world looks like. A
-sound settles early, a text at once (its sampler), and prompts the others from the fourth step on; after half of the
-steps a text hardly changes, nor does a sound beside texts and pictures. A picture and others meet best in a text that
-nobody asked for. What the prompt changes differs little from one step to the next."""
+"""codi-mini's figures are measured at these (why: docs/bridges.md). What other outputs tell moves clips and sounds as
+the prompt does: beside three times the prompt's own push they keep to themselves; in the last steps what others tell
+pushes a settled clip off what the world looks like. A sound settles early, a text at once (its sampler), and prompts
+the others from the fourth step on; after half of the steps a text hardly changes, nor does a sound beside texts and
+pictures, nor a picture after three quarters. A picture and others meet best in a text that nobody asked for. What the
+prompt changes differs little from one step to the next."""
