@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from codi import CoDiPipeline
 from codi.backbones.codi_mini import SHIFTS
@@ -16,6 +17,7 @@ from codi.evaluation.cells import Cell, sample_cell
 from codi.evaluation.engines import PipelineEngine
 from codi.evaluation.retrieval import score_retrieval
 from codi.evaluation.scores import score
+from codi.types import ClipSpec
 
 EVERY = ("text", "image", "audio", "video")
 
@@ -73,3 +75,21 @@ def test_a_sound_follows_a_given_clip_and_a_clip_a_picture_at_an_instant(engine)
     assert dubbed["agreement"]["video-audio"]["factors"]["colour"] >= 0.6
     seen = replace(bare, outputs=("video",), given=("image",), at=0.5)
     assert score(sample_cell(engine, seen, 8, seed=3))["agreement"]["image-video"]["factors"]["colour"] >= 0.6
+
+
+def test_texts_decoded_together_are_those_decoded_alone_for_no_longer_than_they_last(engine, monkeypatch):
+    text, clip = engine.pipeline.engine("text"), ClipSpec()
+    said = ("a red ball", "a small blue star that bounces at a fast tempo")
+    latents = [text.encode(one, clip) for one in said]
+    logits, passes = text.autoencoder.logits, []
+    monkeypatch.setattr(text.autoencoder, "logits", lambda raw, words: passes.append(1) or logits(raw, words))
+    alone, counts = [], []
+    for latent in latents:
+        passes.clear()
+        alone += text.decode(latent, clip)
+        counts.append(len(passes))
+    assert [len(text.tokenizer.tokenize(one)) + 1 for one in alone] == counts  # the end is a word too
+    assert counts[0] != counts[1]
+    passes.clear()
+    assert text.decode(torch.cat(latents), clip) == alone
+    assert len(passes) == max(counts)

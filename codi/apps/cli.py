@@ -39,7 +39,7 @@ def generate(  # noqa: PLR0913  the options of the command
     steps: Annotated[int | None, typer.Option(help="Denoising steps.")] = None,
     guidance: Annotated[
         float | None,
-        typer.Option(help="How strongly the inputs steer (codi-mini: 3; with others: clips 2, sounds 1)."),
+        typer.Option(help="How strongly the inputs steer (codi-mini: 3; with others: clips 1.75, sounds 1)."),
     ] = None,
     bridge: Annotated[float | None, typer.Option(help="How strongly outputs steer each other; 0: not.")] = None,
     bridge_start: Annotated[
@@ -47,7 +47,9 @@ def generate(  # noqa: PLR0913  the options of the command
     ] = None,
     bridge_end: Annotated[
         float | None,
-        typer.Option(help="Share of the steps after which they cease to; alone: from 0 (a clip: 0.85, a text: 0.5)."),
+        typer.Option(
+            help="Share of the steps after which they cease to; alone: from 0 (clips 0.85, pictures 0.75, texts 0.5)."
+        ),
     ] = None,
     guidance_end: Annotated[
         float | None, typer.Option(help="Share of the steps after which the prompt guides no more.")

@@ -1,4 +1,4 @@
-"""`codi evaluate`: every suite of a world in one resumable run, with the oracle's ceilings, and one page at the end."""
+"""`codi evaluate`: the suites of a world in one resumable run, with the oracle's ceilings, and one page at the end."""
 
 from __future__ import annotations
 

@@ -237,7 +237,7 @@ def test_a_pipeline_is_called_with_one_mapping_for_each_sample():
 
 PROMPTING = CODI_MINI.prompting["text"]
 SPANS = (
-    "(video from 0.25 to 0.85 of the steps) (text from 0 to 0.5 of the steps)"
+    "(video from 0.25 to 0.85 of the steps) (text from 0 to 0.5 of the steps) (image from 0 to 0.75 of the steps)"
     " (audio beside text to 0.55 or image to 0.55)"
 )
 
@@ -253,7 +253,7 @@ SPANS = (
 def test_figures_tell_their_bundle_and_defaults_even_where_nobody_named_them(pipe, options, told):
     engine = PipelineEngine(pipe, options, "0123456789abcdef num_inference_steps")
     steps, *bridges = told
-    guided = "guidance_scale 3 (video with others 2) (audio with others 1) (with others in every 2 steps)"
+    guided = "guidance_scale 3 (video with others 1.75) (audio with others 1) (with others in every 2 steps)"
     along = ["companions text (of image with others)", f"bridge_prompting text below {PROMPTING:g}"]
     assert engine.settings == ", ".join(["bundle 0123456789ab", steps, guided, *bridges, *along])
 

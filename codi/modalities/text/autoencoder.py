@@ -80,8 +80,11 @@ class TextAutoencoder(ModelMixin, ConfigMixin):
         raw = latents / scale + shift
         vocabulary = list(self.config.vocabulary)
         words = torch.full((len(raw), 1), vocabulary.index(START), device=raw.device)
+        end = vocabulary.index(END)
         for _ in range(self.config.length - 1):
             words = torch.cat([words, self.logits(raw, words)[:, -1:].argmax(-1)], dim=1)
+            if bool((words == end).any(dim=1).all()):
+                break
         return [_until_end([vocabulary[w] for w in row[1:]]) for row in words.tolist()]
 
     def _statistics(self, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
