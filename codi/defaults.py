@@ -82,5 +82,5 @@ CODI_MINI: Final = Defaults(
 the prompt does: beside three times the prompt's own push they keep to themselves; in the last steps what others tell
 pushes a settled clip off what the world looks like. A sound settles early, a text at once (its sampler), and prompts
 the others from the fourth step on; after half of the steps a text hardly changes, nor does a sound beside texts and
-pictures, nor a picture after three quarters. A picture and others meet best in a text that nobody asked for. What the
-prompt changes differs little from one step to the next."""
+pictures, nor, where a text is among them, a picture after three quarters. A picture and others meet best in a text that
+nobody asked for. What the prompt changes differs little from one step to the next."""

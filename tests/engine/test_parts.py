@@ -84,18 +84,17 @@ def test_a_clip_and_a_sound_are_guided_less_where_they_are_made_together_with_ot
     def scales(**asked):
         return [scale.prompt for scale in call(**{**pair, **asked}).guidance.values()]
 
-    beside = CODI_MINI.beside["video"]
-    assert 1.0 < beside < 3.0 and scales() == [beside, 1.0]
+    assert scales() == [1.75, 1.0]
     assert scales(outputs=["image", "audio"]) == [3.0, 1.0]
     assert scales(outputs=["video"]) == [3.0]
     assert scales(outputs=["video"], given={"audio": 1}) == [3.0]
     assert scales(bridge_scale=0.0) == scales(bridge_start=0.5, bridge_end=0.5) == [3.0, 3.0]
-    assert scales(negative="b") == [beside, 3.0]  # where nothing is guided, nothing can be refused
+    assert scales(negative="b") == [1.75, 3.0]  # where nothing is guided, nothing can be refused
     assert scales(bridge_start={"audio": 0.9}) == [3.0, 1.0]  # nobody whom the clip could read before it ends
     assert scales(guidance_scale=3.0) == scales(guidance_scale={"video": 3.0, "audio": 3.0}) == [3.0, 3.0]
-    assert scales(guidance_scale={"audio": 4.0}) == [beside, 4.0]
+    assert scales(guidance_scale={"audio": 4.0}) == [1.75, 4.0]
     assert scales(defaults=replace(CODI_MINI, beside={})) == [3.0, 3.0]
-    assert call(**pair).parameters["guidance_scale"] == {"video": beside, "audio": 1.0}
+    assert call(**pair).parameters["guidance_scale"] == {"video": 1.75, "audio": 1.0}
 
 
 def test_outputs_that_bridges_join_look_without_the_prompt_at_every_other_step():
@@ -125,9 +124,8 @@ def test_bridges_act_where_they_are_told_to_and_else_where_the_modality_does():
     assert spans(bridge_start=None, bridge_end={"video": None}) == spans()
     assert spans(defaults=replace(CODI_MINI, spans={})) == [(0.0, 1.0)] * 2
     assert call(outputs=["video"], bridge_end=0.5).parameters["bridge_end"] == {"video": 0.5}
-    ends = {name: span[1] for name, span in CODI_MINI.spans.items()}
-    assert 0 < ends["text"] < ends["image"] < 1  # a text is settled before a picture is
-    assert call(outputs=["text", "image"]).parameters["bridge_end"] == {name: ends[name] for name in ("text", "image")}
+    # A text is settled before a picture is.
+    assert call(outputs=["text", "image"]).parameters["bridge_end"] == {"text": 0.5, "image": 0.75}
 
 
 def test_bridges_cease_earlier_where_an_output_reads_nobody_who_ends_later():
