@@ -11,6 +11,30 @@ from codi.guidance import Guidance
 
 
 @dataclass(frozen=True)
+class Early:
+    """That bridges cease early to act on an output, for whom it can read.
+
+    Attributes:
+        end: share of the steps.
+        beside: all of whom it can read.
+        without: none of whom it can read.
+    """
+
+    end: float
+    beside: frozenset[str] = frozenset()
+    without: frozenset[str] = frozenset()
+
+    def holds(self, partners: Collection[str]) -> bool:
+        """Whether it is so for an output that can read these."""
+        return bool(partners) and self.beside.issubset(partners) and self.without.isdisjoint(partners)
+
+    def __str__(self) -> str:
+        read = [f"beside {' and '.join(sorted(self.beside))}"] if self.beside else []
+        missed = [f"without {' or '.join(sorted(self.without))}"] if self.without else []
+        return " ".join([f"to {self.end:g}", *read, *missed])
+
+
+@dataclass(frozen=True)
 class Defaults:
     """Steps and scales of a call that names none.
 
@@ -22,7 +46,7 @@ class Defaults:
         renewal: by modality, `Guidance.renewal`.
         prompting: by modality, `Guidance.prompting`.
         spans: by modality, `Guidance.start` and `Guidance.end`.
-        ends: by modality and partner, the end of that span where it reads nobody who ends later.
+        ends: by modality, where that span ends earlier; the first that holds counts.
         companions: by modality, what is made along with it, and not returned, where bridges join it to other outputs.
     """
 
@@ -33,7 +57,7 @@ class Defaults:
     renewal: Mapping[str, float] = field(default_factory=dict)
     prompting: Mapping[str, float] = field(default_factory=dict)
     spans: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    ends: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    ends: Mapping[str, tuple[Early, ...]] = field(default_factory=dict)
     companions: Mapping[str, str] = field(default_factory=dict)
 
     def of(self, output: str, joined: bool, partners: Collection[str] = ()) -> Guidance:
@@ -45,12 +69,11 @@ class Defaults:
         """
         beside = self.beside if joined else {}
         start, end = self.spans.get(output, (self.guidance.start, self.guidance.end))
-        ends = self.ends.get(output, {})
-        end = max((min(end, ends.get(partner, end)) for partner in partners), default=end)
+        early = (min(end, early.end) for early in self.ends.get(output, ()) if early.holds(partners))
         return dataclasses.replace(
             self.guidance,
             start=start,
-            end=end,
+            end=next(early, end),
             prompt=beside.get(output, self.guidance.prompt),
             interval=self.interval if joined else self.guidance.interval,
             renewal=self.renewal.get(output, self.guidance.renewal),
@@ -74,8 +97,11 @@ CODI_MINI: Final = Defaults(
     interval=2,
     renewal={"audio": 0.7},
     prompting={"text": 0.55},
-    spans={"video": (0.25, 0.85), "text": (0.0, 0.5), "image": (0.0, 0.75)},
-    ends={"audio": {"text": 0.55, "image": 0.55}},
+    spans={"video": (0.25, 0.85), "text": (0.0, 0.5)},
+    ends={
+        "audio": (Early(0.55, without=frozenset({"video"})),),
+        "image": (Early(0.55, without=frozenset({"audio", "video"})), Early(0.75, beside=frozenset({"text"}))),
+    },
     companions={"image": "text"},
 )
 """codi-mini's figures are measured at these (why: docs/bridges.md). What other outputs tell moves clips and sounds as

@@ -72,8 +72,7 @@ class PipelineEngine:
         told = {"num_inference_steps": defaults.steps, **own, **self.options}
         if not {"bridge_start", "bridge_end"} & self.options.keys():
             spans = [f" ({name} from {a:g} to {b:g} of the steps)" for name, (a, b) in defaults.spans.items()]
-            for name, ends in defaults.ends.items():
-                spans.append(f" ({name} beside {' or '.join(f'{other} to {end:g}' for other, end in ends.items())})")
+            spans += [f" ({name} {early})" for name, ends in defaults.ends.items() for early in ends]
             told["bridge_scale"] = "".join([str(told["bridge_scale"]), *spans])
         if defaults.companions and "companions" not in self.options:
             along = dict.fromkeys(defaults.companions.values())

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from codi import CoDiPipeline
-from codi.defaults import CODI_MINI, Defaults
+from codi.defaults import CODI_MINI, Defaults, Early
 from codi.guidance import Guidance
 from codi.manifest import write_manifest
 from codi.networks.patch_autoencoder import PatchAutoencoder
@@ -125,20 +125,30 @@ def test_bridges_act_where_they_are_told_to_and_else_where_the_modality_does():
     assert spans(defaults=replace(CODI_MINI, spans={})) == [(0.0, 1.0)] * 2
     assert call(outputs=["video"], bridge_end=0.5).parameters["bridge_end"] == {"video": 0.5}
     # A text is settled before a picture is.
-    assert call(outputs=["text", "image"]).parameters["bridge_end"] == {"text": 0.5, "image": 0.75}
+    assert call(outputs=["text", "image"]).parameters["bridge_end"] == {"text": 0.5, "image": 0.55}
 
 
-def test_bridges_cease_earlier_where_an_output_reads_nobody_who_ends_later():
-    def end(*others, given=(), **asked):
+def test_bridges_cease_earlier_for_whom_an_output_can_read():
+    def end(output, *others, given=(), **asked):
         stands = {name: 1 for name in given}
-        return call(outputs=["audio", *others], given=stands, companions=(), **asked).guidance["audio"].end
+        return call(outputs=[output, *others], given=stands, companions=(), **asked).guidance[output].end
 
-    early = CODI_MINI.ends["audio"]["text"]
-    assert 0 < early < 1 == end()
-    assert end("text") == end("text", "image") == end(given=["image"]) == early
-    assert end("video") == end("text", "video") == end("text", given=["video"]) == 1
-    assert end("text", bridge_end=1.0) == 1 and end("text", bridge_end={"text": 0.2}) == early
-    assert end("text", defaults=replace(CODI_MINI, spans={"audio": (0.0, early / 2)})) == early / 2
+    assert end("audio") == 1
+    assert end("audio", "text") == end("audio", "text", "image") == end("audio", given=["image"]) == 0.55
+    assert end("audio", "video") == end("audio", "text", "video") == end("audio", "text", given=["video"]) == 1
+    assert end("image", "text") == end("image", given=["text"]) == 0.55
+    assert end("image", "text", "audio") == end("image", "video", given=["text"]) == 0.75
+    assert end("image", "audio") == end("image", "audio", "video") == end("image", given=["video"]) == 1
+    assert end("audio", "text", bridge_end=1.0) == 1 and end("audio", "text", bridge_end={"text": 0.2}) == 0.55
+    assert end("audio", "text", defaults=replace(CODI_MINI, spans={"audio": (0.0, 0.3)})) == 0.3
+
+
+def test_the_first_early_end_that_holds_counts():
+    early = (Early(0.2, beside=frozenset({"text", "image"})), Early(0.6, without=frozenset({"video"})))
+    defaults = Defaults(20, Guidance(), ends={"audio": early})
+    read = [(), ("text", "image"), ("text", "image", "video"), ("text",), ("text", "video")]
+    assert [defaults.of("audio", True, partners).end for partners in read] == [1.0, 0.2, 0.2, 0.6, 1.0]
+    assert [str(one) for one in early] == ["to 0.2 beside image and text", "to 0.6 without video"]
 
 
 def test_a_bundle_from_before_a_part_was_added_is_refused(bundle, tmp_path):

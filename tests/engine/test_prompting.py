@@ -72,6 +72,27 @@ def test_what_stands_of_an_output_is_in_what_it_says():
     assert begun.over(made, 1).tolist() == stands.tolist() and begun.over(made, 2).tolist() == made.tolist()
 
 
+def test_a_text_that_was_read_lately_is_not_read_again(pipe, monkeypatch):
+    engine, read = pipe.modalities()["text"].engine()(pipe.components), []
+    forward = engine.encoder.forward
+    monkeypatch.setattr(engine.encoder, "forward", lambda **words: read.append(words["input_ids"]) or forward(**words))
+    first = engine.prompt(["a ball", "a blue ball bounces"])
+    again = engine.prompt(["a blue ball bounces", "a star", "a blue ball bounces"])
+    assert [len(words) for words in read] == [2, 1], "one of the three is new"
+    assert torch.equal(again[0], again[2])
+    assert torch.allclose(again[0], first[1], atol=1e-5)
+
+
+def test_of_many_texts_the_last_are_remembered(pipe, monkeypatch):
+    monkeypatch.setattr("codi.modalities.text.engine.REMEMBERED", 2)
+    engine, read = pipe.modalities()["text"].engine()(pipe.components), []
+    forward = engine.encoder.forward
+    monkeypatch.setattr(engine.encoder, "forward", lambda **words: read.append(words["input_ids"]) or forward(**words))
+    for text in ("a ball", "a star", "a ring", "a ring", "a ball"):
+        engine.prompt([text])
+    assert len(read) == 4, "of the five the ring alone was still known"
+
+
 def test_neighbours_in_a_batch_do_not_change_what_is_heard(pipe):
     asked = {**ASKED, "outputs": ["image", "text", "audio"], "num_inference_steps": 8, "guidance_interval": 3}
     batch = latents(pipe, **asked, num_outputs_per_prompt=3)

@@ -237,8 +237,8 @@ def test_a_pipeline_is_called_with_one_mapping_for_each_sample():
 
 PROMPTING = CODI_MINI.prompting["text"]
 SPANS = (
-    "(video from 0.25 to 0.85 of the steps) (text from 0 to 0.5 of the steps) (image from 0 to 0.75 of the steps)"
-    " (audio beside text to 0.55 or image to 0.55)"
+    "(video from 0.25 to 0.85 of the steps) (text from 0 to 0.5 of the steps) (audio to 0.55 without video)"
+    " (image to 0.55 without audio or video) (image to 0.75 beside text)"
 )
 
 
