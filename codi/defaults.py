@@ -21,16 +21,16 @@ class Early:
     """
 
     end: float
-    beside: frozenset[str] = frozenset()
-    without: frozenset[str] = frozenset()
+    beside: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
 
     def holds(self, partners: Collection[str]) -> bool:
         """Whether it is so for an output that can read these."""
-        return bool(partners) and self.beside.issubset(partners) and self.without.isdisjoint(partners)
+        return bool(partners) and set(self.beside).issubset(partners) and set(self.without).isdisjoint(partners)
 
     def __str__(self) -> str:
-        read = [f"beside {' and '.join(sorted(self.beside))}"] if self.beside else []
-        missed = [f"without {' or '.join(sorted(self.without))}"] if self.without else []
+        read = [f"beside {' and '.join(self.beside)}"] if self.beside else []
+        missed = [f"without {' or '.join(self.without)}"] if self.without else []
         return " ".join([f"to {self.end:g}", *read, *missed])
 
 
@@ -42,6 +42,7 @@ class Defaults:
         steps: of all outputs.
         guidance: of an output, but for what follows.
         beside: by modality, `Guidance.prompt` of an output that bridges join to other outputs.
+        following: by modality, the same of one that reads what is given, and no other output.
         interval: `Guidance.interval` of such an output.
         renewal: by modality, `Guidance.renewal`.
         prompting: by modality, `Guidance.prompting`.
@@ -53,6 +54,7 @@ class Defaults:
     steps: int
     guidance: Guidance
     beside: Mapping[str, float] = field(default_factory=dict)
+    following: Mapping[str, float] = field(default_factory=dict)
     interval: int = 1
     renewal: Mapping[str, float] = field(default_factory=dict)
     prompting: Mapping[str, float] = field(default_factory=dict)
@@ -60,21 +62,22 @@ class Defaults:
     ends: Mapping[str, tuple[Early, ...]] = field(default_factory=dict)
     companions: Mapping[str, str] = field(default_factory=dict)
 
-    def of(self, output: str, joined: bool, partners: Collection[str] = ()) -> Guidance:
+    def of(self, output: str, joined: bool, partners: Collection[str] = (), *, follows: bool = False) -> Guidance:
         """The scales of one output.
 
         Args:
             joined: whether bridges join it to other outputs.
             partners: all that it can read, what is given too.
+            follows: whether it reads what is given.
         """
-        beside = self.beside if joined else {}
+        scales = (self.beside if joined else self.following) if joined or follows else {}
         start, end = self.spans.get(output, (self.guidance.start, self.guidance.end))
         early = (min(end, early.end) for early in self.ends.get(output, ()) if early.holds(partners))
         return dataclasses.replace(
             self.guidance,
             start=start,
             end=next(early, end),
-            prompt=beside.get(output, self.guidance.prompt),
+            prompt=scales.get(output, self.guidance.prompt),
             interval=self.interval if joined else self.guidance.interval,
             renewal=self.renewal.get(output, self.guidance.renewal),
             prompting=self.prompting.get(output, self.guidance.prompting),
@@ -93,14 +96,16 @@ class Defaults:
 CODI_MINI: Final = Defaults(
     steps=20,
     guidance=Guidance(bridge=3.0),
-    beside={"video": 1.75, "audio": 1.0},
+    beside={"video": 1.5, "audio": 1.0},
+    following={"video": 1.75},
     interval=2,
     renewal={"audio": 0.7},
     prompting={"text": 0.55},
     spans={"video": (0.25, 0.85), "text": (0.0, 0.5)},
     ends={
-        "audio": (Early(0.55, without=frozenset({"video"})),),
-        "image": (Early(0.55, without=frozenset({"audio", "video"})), Early(0.75, beside=frozenset({"text"}))),
+        "audio": (Early(0.55, without=("video",)),),
+        "image": (Early(0.55, without=("audio", "video")), Early(0.75, beside=("text",))),
+        "video": (Early(0.55, beside=("text",), without=("audio",)),),
     },
     companions={"image": "text"},
 )
@@ -108,5 +113,6 @@ CODI_MINI: Final = Defaults(
 the prompt does: beside three times the prompt's own push they keep to themselves; in the last steps what others tell
 pushes a settled clip off what the world looks like. A sound settles early, a text at once (its sampler), and prompts
 the others from the fourth step on; after half of the steps a text hardly changes, nor does a sound beside texts and
-pictures, nor, where a text is among them, a picture after three quarters. A picture and others meet best in a text that
-nobody asked for. What the prompt changes differs little from one step to the next."""
+pictures, nor, where a text is among them, a picture after three quarters; a clip whose text prompts it is then better
+left alone, but for its sound. A picture and others meet best in a text that nobody asked for. What the prompt changes
+differs little from one step to the next."""

@@ -236,13 +236,15 @@ class CoDiPipeline(DiffusionPipeline):
                 is named.
             num_inference_steps: of all outputs, at least 1.
             guidance_scale: w_prompt, of all outputs or by modality; 1 is no guidance. Where it names none, codi-mini
-                has 3, and 1.75 for a clip, 1 for a sound that bridges join to other outputs.
+                has 3, but 1.5 for a clip, 1 for a sound that bridges join to other outputs, 1.75 for a clip that reads
+                what is given alone.
             bridge_scale: w_bridge; 0 generates the outputs independently.
             bridge_start, bridge_end: shares of the steps between which the bridges act, 0 to 1; fewer cost less. Before
                 its start others do not read an output either. Of all outputs or by modality; where neither is named,
-                codi-mini's clips have 0.25 and 0.85, texts 0 and 0.5, pictures 0 and 0.75, sounds that read no clip 0
-                and 0.55, all else 0 and 1; where one is, the other is 0 or 1. Step k of n is at k / n: in a single step
-                no bridge acts on a clip.
+                codi-mini's clips have 0.25 and 0.85, texts 0 and 0.5, sounds that can read no clip 0 and 0.55, pictures
+                0 and 0.55 where they can read a text alone, 0 and 0.75 where they can read a text and others, all else
+                0 and 1; where one is, the other is 0 or 1. Step k of n is at k / n: in a single step no bridge acts on
+                a clip.
             guidance_end: share of the steps after which the prompt is followed without guidance, which costs less.
             bridge_renewal: noise level, 0 to 1, above which outputs that read others, no part of them given, get
                 new noise at every step, so that what they begin from does not decide before the others can; 1 for

@@ -310,13 +310,13 @@ def _guidance(
         given: who else can be read.
         refuses: whether there is a negative prompt.
     """
-    present = {*outputs, *given}
+    present, stands = {*outputs, *given}, set(given).difference(outputs)
     bridged = {output: _bridged(output, asked, defaults, present - {output}) for output in outputs}
     made = {}
     for output, scales in bridged.items():
         others = [other for name, other in bridged.items() if name != output]
         joined = scales.joins and any(other.start < scales.end for other in others)
-        default = defaults.of(output, joined)
+        default = defaults.of(output, joined, follows=scales.joins and bool(stands))
         prompt, interval = (_own(name, asked[name], output) for name in ("guidance_scale", "guidance_interval"))
         if prompt is None:  # (where nothing is guided, nothing would read what is refused)
             prompt = scales.prompt if refuses and default.prompt <= 1 else default.prompt
@@ -326,7 +326,7 @@ def _guidance(
 
 
 def _bridged(output: str, asked: Mapping[str, Scale], defaults: Defaults, partners: Collection[str] = ()) -> Guidance:
-    """All but the prompt's scale and interval, which hang on which other outputs bridges join it to."""
+    """All but the prompt's scale and interval, which hang on which others bridges join it to."""
     default = defaults.of(output, joined=False, partners=partners)
     found = {name: _own(name, asked.get(name), output) for name in ("bridge_start", "bridge_end", *_OWN.values())}
     start, end = _span(found["bridge_start"], found["bridge_end"], default)

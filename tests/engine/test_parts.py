@@ -17,7 +17,7 @@ from codi.manifest import write_manifest
 from codi.networks.patch_autoencoder import PatchAutoencoder
 from codi.request import resolve
 from codi.schedule import Noise
-from codi.types import ClipSpec, InputError
+from codi.types import At, ClipSpec, InputError, Part
 
 
 def test_guidance_terms_sum_to_one_and_drop_what_weighs_nothing():
@@ -84,17 +84,28 @@ def test_a_clip_and_a_sound_are_guided_less_where_they_are_made_together_with_ot
     def scales(**asked):
         return [scale.prompt for scale in call(**{**pair, **asked}).guidance.values()]
 
-    assert scales() == [1.75, 1.0]
+    assert scales() == [1.5, 1.0]
     assert scales(outputs=["image", "audio"]) == [3.0, 1.0]
     assert scales(outputs=["video"]) == [3.0]
-    assert scales(outputs=["video"], given={"audio": 1}) == [3.0]
     assert scales(bridge_scale=0.0) == scales(bridge_start=0.5, bridge_end=0.5) == [3.0, 3.0]
-    assert scales(negative="b") == [1.75, 3.0]  # where nothing is guided, nothing can be refused
+    assert scales(negative="b") == [1.5, 3.0]  # where nothing is guided, nothing can be refused
     assert scales(bridge_start={"audio": 0.9}) == [3.0, 1.0]  # nobody whom the clip could read before it ends
     assert scales(guidance_scale=3.0) == scales(guidance_scale={"video": 3.0, "audio": 3.0}) == [3.0, 3.0]
-    assert scales(guidance_scale={"audio": 4.0}) == [1.75, 4.0]
+    assert scales(guidance_scale={"audio": 4.0}) == [1.5, 4.0]
     assert scales(defaults=replace(CODI_MINI, beside={})) == [3.0, 3.0]
-    assert call(**pair).parameters["guidance_scale"] == {"video": 1.75, "audio": 1.0}
+    assert call(**pair).parameters["guidance_scale"] == {"video": 1.5, "audio": 1.0}
+
+
+def test_a_clip_is_guided_less_beside_what_is_given_and_a_sound_is_not():
+    def scales(outputs, **asked):
+        return [scale.prompt for scale in call(outputs=outputs, **asked).guidance.values()]
+
+    assert scales(["video"], given={"audio": 1}) == scales(["video"], given={"image": At(1, 0.5)}) == [1.75]
+    assert scales(["audio"], given={"video": 1}) == scales(["image"], given={"audio": 1}) == [3.0]
+    assert scales(["video"], given={"audio": 1}, bridge_scale=0.0) == [3.0], "it reads nobody"
+    assert scales(["video"], given={"video": Part(1, spans=((0.0, 1.0),))}) == [3.0], "it is its own"
+    assert scales(["video", "audio"], given={"text": 1}) == [1.5, 1.0]
+    assert scales(["video"], given={"audio": 1}, guidance_scale=2.0) == [2.0]
 
 
 def test_outputs_that_bridges_join_look_without_the_prompt_at_every_other_step():
@@ -139,16 +150,18 @@ def test_bridges_cease_earlier_for_whom_an_output_can_read():
     assert end("image", "text") == end("image", given=["text"]) == 0.55
     assert end("image", "text", "audio") == end("image", "video", given=["text"]) == 0.75
     assert end("image", "audio") == end("image", "audio", "video") == end("image", given=["video"]) == 1
+    assert end("video", "text") == end("video", "image", given=["text"]) == 0.55
+    assert end("video", "image") == end("video", "audio", "text") == end("video", given=["audio"]) == 0.85
     assert end("audio", "text", bridge_end=1.0) == 1 and end("audio", "text", bridge_end={"text": 0.2}) == 0.55
     assert end("audio", "text", defaults=replace(CODI_MINI, spans={"audio": (0.0, 0.3)})) == 0.3
 
 
 def test_the_first_early_end_that_holds_counts():
-    early = (Early(0.2, beside=frozenset({"text", "image"})), Early(0.6, without=frozenset({"video"})))
+    early = (Early(0.2, beside=("text", "image")), Early(0.6, without=("video",)))
     defaults = Defaults(20, Guidance(), ends={"audio": early})
     read = [(), ("text", "image"), ("text", "image", "video"), ("text",), ("text", "video")]
     assert [defaults.of("audio", True, partners).end for partners in read] == [1.0, 0.2, 0.2, 0.6, 1.0]
-    assert [str(one) for one in early] == ["to 0.2 beside image and text", "to 0.6 without video"]
+    assert [str(one) for one in early] == ["to 0.2 beside text and image", "to 0.6 without video"]
 
 
 def test_a_bundle_from_before_a_part_was_added_is_refused(bundle, tmp_path):

@@ -238,7 +238,7 @@ def test_a_pipeline_is_called_with_one_mapping_for_each_sample():
 PROMPTING = CODI_MINI.prompting["text"]
 SPANS = (
     "(video from 0.25 to 0.85 of the steps) (text from 0 to 0.5 of the steps) (audio to 0.55 without video)"
-    " (image to 0.55 without audio or video) (image to 0.75 beside text)"
+    " (image to 0.55 without audio or video) (image to 0.75 beside text) (video to 0.55 beside text without audio)"
 )
 
 
@@ -253,7 +253,10 @@ SPANS = (
 def test_figures_tell_their_bundle_and_defaults_even_where_nobody_named_them(pipe, options, told):
     engine = PipelineEngine(pipe, options, "0123456789abcdef num_inference_steps")
     steps, *bridges = told
-    guided = "guidance_scale 3 (video with others 1.75) (audio with others 1) (with others in every 2 steps)"
+    guided = (
+        "guidance_scale 3 (video with others 1.5) (audio with others 1) (video with what is given 1.75)"
+        " (with others in every 2 steps)"
+    )
     along = ["companions text (of image with others)", f"bridge_prompting text below {PROMPTING:g}"]
     assert engine.settings == ", ".join(["bundle 0123456789ab", steps, guided, *bridges, *along])
 
