@@ -42,7 +42,7 @@ class Defaults:
         steps: of all outputs.
         guidance: of an output, but for what follows.
         beside: by modality, `Guidance.prompt` of an output that bridges join to other outputs.
-        following: by modality, the same of one that reads what is given, and no other output.
+        following: by modality and given, the same of one that reads such a given, and no other output.
         interval: `Guidance.interval` of such an output.
         renewal: by modality, `Guidance.renewal`.
         prompting: by modality, `Guidance.prompting`.
@@ -54,7 +54,7 @@ class Defaults:
     steps: int
     guidance: Guidance
     beside: Mapping[str, float] = field(default_factory=dict)
-    following: Mapping[str, float] = field(default_factory=dict)
+    following: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     interval: int = 1
     renewal: Mapping[str, float] = field(default_factory=dict)
     prompting: Mapping[str, float] = field(default_factory=dict)
@@ -62,26 +62,31 @@ class Defaults:
     ends: Mapping[str, tuple[Early, ...]] = field(default_factory=dict)
     companions: Mapping[str, str] = field(default_factory=dict)
 
-    def of(self, output: str, joined: bool, partners: Collection[str] = (), *, follows: bool = False) -> Guidance:
+    def of(self, output: str, joined: bool, partners: Collection[str] = (), follows: Collection[str] = ()) -> Guidance:
         """The scales of one output.
 
         Args:
             joined: whether bridges join it to other outputs.
             partners: all that it can read, what is given too.
-            follows: whether it reads what is given.
+            follows: of these, what is given.
         """
-        scales = (self.beside if joined else self.following) if joined or follows else {}
         start, end = self.spans.get(output, (self.guidance.start, self.guidance.end))
         early = (min(end, early.end) for early in self.ends.get(output, ()) if early.holds(partners))
         return dataclasses.replace(
             self.guidance,
             start=start,
             end=next(early, end),
-            prompt=scales.get(output, self.guidance.prompt),
+            prompt=self._prompt(output, joined, follows),
             interval=self.interval if joined else self.guidance.interval,
             renewal=self.renewal.get(output, self.guidance.renewal),
             prompting=self.prompting.get(output, self.guidance.prompting),
         )
+
+    def _prompt(self, output: str, joined: bool, follows: Collection[str]) -> float:
+        if joined:
+            return self.beside.get(output, self.guidance.prompt)
+        scales = [scale for given, scale in self.following.get(output, {}).items() if given in follows]
+        return min(scales, default=self.guidance.prompt)
 
     def tells(self, output: str, level: float | None = None) -> bool:
         """Whether an output prompts those that read it, at the level that is asked for or its own."""
@@ -97,7 +102,7 @@ CODI_MINI: Final = Defaults(
     steps=20,
     guidance=Guidance(bridge=3.0),
     beside={"video": 1.5, "audio": 1.0},
-    following={"video": 1.75},
+    following={"video": {"audio": 1.75}},
     interval=2,
     renewal={"audio": 0.7},
     prompting={"text": 0.55},

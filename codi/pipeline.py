@@ -236,15 +236,15 @@ class CoDiPipeline(DiffusionPipeline):
                 is named.
             num_inference_steps: of all outputs, at least 1.
             guidance_scale: w_prompt, of all outputs or by modality; 1 is no guidance. Where it names none, codi-mini
-                has 3, but 1.5 for a clip, 1 for a sound that bridges join to other outputs, 1.75 for a clip that reads
-                what is given alone.
+                has 3, but 1.5 for a clip, 1 for a sound that bridges join to other outputs, 1.75 for a clip made alone
+                to a given sound.
             bridge_scale: w_bridge; 0 generates the outputs independently.
             bridge_start, bridge_end: shares of the steps between which the bridges act, 0 to 1; fewer cost less. Before
                 its start others do not read an output either. Of all outputs or by modality; where neither is named,
-                codi-mini's texts have 0 and 0.5, clips 0.25 and 0.85, all else 0 and 1; but 0.55 ends them for clips that
-                can read a text and no sound, sounds that can read no clip and pictures that can read a text alone, 0.75
-                for pictures that can read a text and others. Where one is named, the other is 0 or 1. Step k of n is at
-                k / n: in a single step no bridge acts on a clip.
+                codi-mini's texts have 0 and 0.5, clips 0.25 and 0.85, all else 0 and 1; but they end at 0.55 for clips
+                that can read a text and no sound, sounds that can read no clip and pictures that can read a text alone,
+                at 0.75 for pictures that can read a text and others. Where one is named, the other is 0 or 1. Step k of
+                n is at k / n: in a single step no bridge acts on a clip.
             guidance_end: share of the steps after which the prompt is followed without guidance, which costs less.
             bridge_renewal: noise level, 0 to 1, above which outputs that read others, no part of them given, get
                 new noise at every step, so that what they begin from does not decide before the others can; 1 for

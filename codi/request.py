@@ -316,7 +316,7 @@ def _guidance(
     for output, scales in bridged.items():
         others = [other for name, other in bridged.items() if name != output]
         joined = scales.joins and any(other.start < scales.end for other in others)
-        default = defaults.of(output, joined, follows=scales.joins and bool(stands))
+        default = defaults.of(output, joined, follows=stands if scales.joins else ())
         prompt, interval = (_own(name, asked[name], output) for name in ("guidance_scale", "guidance_interval"))
         if prompt is None:  # (where nothing is guided, nothing would read what is refused)
             prompt = scales.prompt if refuses and default.prompt <= 1 else default.prompt

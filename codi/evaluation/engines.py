@@ -65,7 +65,8 @@ class PipelineEngine:
         """The bundle, and options of all calls; steps even where nobody named them."""
         defaults = self.pipeline.defaults
         beside = [f" ({name} with others {scale:g})" for name, scale in defaults.beside.items()]
-        following = [f" ({name} with what is given {scale:g})" for name, scale in defaults.following.items()]
+        followed = [(name, *one) for name, scales in defaults.following.items() for one in scales.items()]
+        following = [f" ({name} to a given {given} {scale:g})" for name, given, scale in followed]
         guided = "".join([f"{defaults.guidance.prompt:g}", *beside, *following])
         if defaults.interval != defaults.guidance.interval and "guidance_interval" not in self.options:
             guided += f" (with others in every {defaults.interval} steps)"

@@ -96,15 +96,16 @@ def test_a_clip_and_a_sound_are_guided_less_where_they_are_made_together_with_ot
     assert call(**pair).parameters["guidance_scale"] == {"video": 1.5, "audio": 1.0}
 
 
-def test_a_clip_is_guided_less_beside_what_is_given_and_a_sound_is_not():
+def test_a_clip_is_guided_less_to_a_given_sound_and_no_other_output_to_what_is_given():
     def scales(outputs, **asked):
         return [scale.prompt for scale in call(outputs=outputs, **asked).guidance.values()]
 
-    assert scales(["video"], given={"audio": 1}) == scales(["video"], given={"image": At(1, 0.5)}) == [1.75]
+    assert scales(["video"], given={"audio": 1}) == scales(["video"], given={"audio": 1, "image": 1}) == [1.75]
+    assert scales(["video"], given={"image": At(1, 0.5)}) == scales(["video"], given={"text": 1}) == [3.0]
     assert scales(["audio"], given={"video": 1}) == scales(["image"], given={"audio": 1}) == [3.0]
     assert scales(["video"], given={"audio": 1}, bridge_scale=0.0) == [3.0], "it reads nobody"
     assert scales(["video"], given={"video": Part(1, spans=((0.0, 1.0),))}) == [3.0], "it is its own"
-    assert scales(["video", "audio"], given={"text": 1}) == [1.5, 1.0]
+    assert scales(["video", "text"], given={"audio": 1}) == [1.5, 3.0]
     assert scales(["video"], given={"audio": 1}, guidance_scale=2.0) == [2.0]
 
 
