@@ -11,27 +11,46 @@ from codi.guidance import Guidance
 
 
 @dataclass(frozen=True)
+class Company:
+    """Whom an output is made beside.
+
+    Attributes:
+        others: all of them, made or given.
+        given: of these, what is given.
+        prompting: of these, those that prompt it.
+    """
+
+    others: Collection[str] = ()
+    given: Collection[str] = ()
+    prompting: Collection[str] = ()
+
+
+ALONE: Final = Company()
+
+
+@dataclass(frozen=True)
 class Early:
-    """That bridges cease early to act on an output, for whom it can read.
+    """That bridges cease early to act on an output, in what company.
 
     Attributes:
         end: share of the steps.
-        beside: all of whom it can read.
-        without: none of whom it can read.
+        prompted: who all prompt it.
+        without: none of whom is there.
     """
 
     end: float
-    beside: tuple[str, ...] = ()
+    prompted: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
 
-    def holds(self, partners: Collection[str]) -> bool:
-        """Whether it is so for an output that can read these."""
-        return bool(partners) and set(self.beside).issubset(partners) and set(self.without).isdisjoint(partners)
+    def holds(self, company: Company) -> bool:
+        """Whether it is so in that company."""
+        prompted, missed = set(self.prompted) <= {*company.prompting}, not {*self.without} & {*company.others}
+        return bool(company.others) and prompted and missed
 
     def __str__(self) -> str:
-        read = [f"beside {' and '.join(self.beside)}"] if self.beside else []
+        prompted = [f"prompted by {' and '.join(self.prompted)}"] if self.prompted else []
         missed = [f"without {' or '.join(self.without)}"] if self.without else []
-        return " ".join([f"to {self.end:g}", *read, *missed])
+        return " ".join([f"to {self.end:g}", *prompted, *missed])
 
 
 @dataclass(frozen=True)
@@ -62,30 +81,24 @@ class Defaults:
     ends: Mapping[str, tuple[Early, ...]] = field(default_factory=dict)
     companions: Mapping[str, str] = field(default_factory=dict)
 
-    def of(self, output: str, joined: bool, partners: Collection[str] = (), follows: Collection[str] = ()) -> Guidance:
-        """The scales of one output.
-
-        Args:
-            joined: whether bridges join it to other outputs.
-            partners: all that it can read, what is given too.
-            follows: of these, what is given.
-        """
+    def of(self, output: str, joined: bool, company: Company = ALONE) -> Guidance:
+        """The scales of one output; `joined`: whether bridges join it to other outputs."""
         start, end = self.spans.get(output, (self.guidance.start, self.guidance.end))
-        early = (min(end, early.end) for early in self.ends.get(output, ()) if early.holds(partners))
+        early = (min(end, early.end) for early in self.ends.get(output, ()) if early.holds(company))
         return dataclasses.replace(
             self.guidance,
             start=start,
             end=next(early, end),
-            prompt=self._prompt(output, joined, follows),
+            prompt=self._prompt(output, joined, company.given),
             interval=self.interval if joined else self.guidance.interval,
             renewal=self.renewal.get(output, self.guidance.renewal),
             prompting=self.prompting.get(output, self.guidance.prompting),
         )
 
-    def _prompt(self, output: str, joined: bool, follows: Collection[str]) -> float:
+    def _prompt(self, output: str, joined: bool, given: Collection[str]) -> float:
         if joined:
             return self.beside.get(output, self.guidance.prompt)
-        scales = [scale for given, scale in self.following.get(output, {}).items() if given in follows]
+        scales = [scale for name, scale in self.following.get(output, {}).items() if name in given]
         return min(scales, default=self.guidance.prompt)
 
     def tells(self, output: str, level: float | None = None) -> bool:
@@ -109,8 +122,8 @@ CODI_MINI: Final = Defaults(
     spans={"video": (0.25, 0.85), "text": (0.0, 0.5)},
     ends={
         "audio": (Early(0.55, without=("video",)),),
-        "image": (Early(0.55, without=("audio", "video")), Early(0.75, beside=("text",))),
-        "video": (Early(0.55, beside=("text",), without=("audio",)),),
+        "image": (Early(0.55, prompted=("text",), without=("audio", "video")), Early(0.75, prompted=("text",))),
+        "video": (Early(0.55, prompted=("text",), without=("audio",)),),
     },
     companions={"image": "text"},
 )
@@ -118,6 +131,6 @@ CODI_MINI: Final = Defaults(
 the prompt does: beside three times the prompt's own push they keep to themselves; in the last steps what others tell
 pushes a settled clip off what the world looks like. A sound settles early, a text at once (its sampler), and prompts
 the others from the fourth step on; after half of the steps a text hardly changes, nor does a sound beside texts and
-pictures, nor, where a text is among them, a picture after three quarters; a clip whose text prompts it is then better
-left alone, but for its sound. A picture and others meet best in a text that nobody asked for. What the prompt changes
+pictures, nor, where a text prompts it, a picture after three quarters; a clip that a text prompts is then better left
+alone, but for its sound. A picture and others meet best in a text that nobody asked for. What the prompt changes
 differs little from one step to the next."""

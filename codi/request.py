@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from codi.defaults import CODI_MINI, Defaults
+from codi.defaults import ALONE, CODI_MINI, Company, Defaults
 from codi.guidance import Guidance
 from codi.modality import registry
 from codi.types import At, ClipSpec, InputError, Part
@@ -163,14 +163,16 @@ def resolve(  # noqa: PLR0913  the arguments of the call
     else:
         along = names_of(companions)
         _check_companions(along, wanted, stands[0])
+    weighed = _weights(weights or {}, {*prompts[0], *stands[0]})
+    prompting = {name: weighed.get(name, 1.0) > 0 and name not in prompts[0] for name in stands[0]}
     return Call(
         inputs=prompts,
         outputs=wanted,
         companions=along,
         given=stands,
         negative=refused,
-        weights=_weights(weights or {}, {*prompts[0], *stands[0]}),
-        guidance=_guidance((*wanted, *along), asked, timed, set(stands[0]), refuses=bool(refused[0])),
+        weights=weighed,
+        guidance=_guidance((*wanted, *along), asked, timed, prompting, refuses=bool(refused[0])),
         clip=clip,
         steps=_whole("num_inference_steps", defaults.steps if steps is None else steps, 1),
         seed=_whole("seed", 0 if seed is None else seed, 0),
@@ -302,21 +304,21 @@ def _weights(weights: Mapping[str, float], named: Collection[str]) -> dict[str, 
 
 
 def _guidance(
-    outputs: Sequence[str], asked: Mapping[str, Scale], defaults: Defaults, given: Collection[str], refuses: bool
+    outputs: Sequence[str], asked: Mapping[str, Scale], defaults: Defaults, given: Mapping[str, bool], refuses: bool
 ) -> dict[str, Guidance]:
     """By output, what is asked for, and the defaults where nothing is.
 
     Args:
-        given: who else can be read.
+        given: who else is there, and whether it prompts.
         refuses: whether there is a negative prompt.
     """
-    present, stands = {*outputs, *given}, set(given).difference(outputs)
-    bridged = {output: _bridged(output, asked, defaults, present - {output}) for output in outputs}
+    companies = {output: _company(output, outputs, asked, defaults, given) for output in outputs}
+    bridged = {output: _bridged(output, asked, defaults, company) for output, company in companies.items()}
     made = {}
     for output, scales in bridged.items():
         others = [other for name, other in bridged.items() if name != output]
         joined = scales.joins and any(other.start < scales.end for other in others)
-        default = defaults.of(output, joined, follows=stands if scales.joins else ())
+        default = defaults.of(output, joined, companies[output] if scales.joins else ALONE)
         prompt, interval = (_own(name, asked[name], output) for name in ("guidance_scale", "guidance_interval"))
         if prompt is None:  # (where nothing is guided, nothing would read what is refused)
             prompt = scales.prompt if refuses and default.prompt <= 1 else default.prompt
@@ -325,9 +327,23 @@ def _guidance(
     return made
 
 
-def _bridged(output: str, asked: Mapping[str, Scale], defaults: Defaults, partners: Collection[str] = ()) -> Guidance:
+def _company(
+    output: str,
+    outputs: Sequence[str],
+    asked: Mapping[str, Scale],
+    defaults: Defaults,
+    given: Mapping[str, bool],
+) -> Company:
+    stands = set(given).difference(outputs)
+    levels = {name: _own("bridge_prompting", asked["bridge_prompting"], name) for name in outputs}
+    telling = {name for name, level in levels.items() if defaults.tells(name, level)}
+    prompting = telling.union(name for name in stands if given[name])
+    return Company({*outputs, *stands} - {output}, stands, prompting - {output})
+
+
+def _bridged(output: str, asked: Mapping[str, Scale], defaults: Defaults, company: Company = ALONE) -> Guidance:
     """All but the prompt's scale and interval, which hang on which others bridges join it to."""
-    default = defaults.of(output, joined=False, partners=partners)
+    default = defaults.of(output, joined=False, company=company)
     found = {name: _own(name, asked.get(name), output) for name in ("bridge_start", "bridge_end", *_OWN.values())}
     start, end = _span(found["bridge_start"], found["bridge_end"], default)
     named = {field: found[argument] for field, argument in _OWN.items()}

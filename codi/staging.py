@@ -55,6 +55,10 @@ class Stage:
         shown = [name for name in told if self.engines[name].environment is not None]
         return [name for name in shown if schedule.flows(self._scheduler(name))]
 
+    @cached_property
+    def _words(self) -> dict[tuple[str, str], torch.Tensor]:
+        return {}
+
     def tracks(self) -> dict[str, Track]:
         """Outputs, companions and givens at the start of the loop."""
         # In one order, however they were named: sums over partners are then the same to the last bit.
@@ -95,9 +99,15 @@ class Stage:
         return schedule.chosen(self.schedulers[name], self.call.scheduler)
 
     def _said(self, name: str, clean: torch.Tensor) -> Tokens:
-        """Prompt tokens of the medium that a clean latent is."""
+        """Prompt tokens of the medium that a clean latent is; words that were said before are not read again."""
         engine = self.engines[name]
-        return Tokens(engine.prompt(engine.decode(clean, self.call.clip)).to(clean))
+        said = engine.decode(clean, self.call.clip)
+        if not all(isinstance(medium, str) for medium in said):
+            return Tokens(engine.prompt(said).to(clean))
+        fresh = [words for words in dict.fromkeys(said) if (name, words) not in self._words]
+        if fresh:
+            self._words.update({(name, words): read for words, read in zip(fresh, engine.prompt(fresh), strict=True)})
+        return Tokens(torch.stack([self._words[name, words] for words in said]).to(clean))
 
     def _given(self, name: str) -> Track:
         engine, stands = self.engines[name], [sample[name] for sample in self.call.given]

@@ -74,7 +74,7 @@ class PipelineEngine:
         told = {"num_inference_steps": defaults.steps, **own, **self.options}
         if not {"bridge_start", "bridge_end"} & self.options.keys():
             spans = [f" ({name} from {a:g} to {b:g} of the steps)" for name, (a, b) in defaults.spans.items()]
-            spans += [f" ({name} {early})" for name, ends in defaults.ends.items() for early in ends]
+            spans += [f" ({name} {', else '.join(map(str, ends))})" for name, ends in defaults.ends.items()]
             told["bridge_scale"] = "".join([str(told["bridge_scale"]), *spans])
         if defaults.companions and "companions" not in self.options:
             along = dict.fromkeys(defaults.companions.values())

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from codi import conditioning, schedule
-from codi.defaults import Defaults
+from codi.defaults import Company, Defaults
 from codi.modality import Engine
 from codi.sampling import Track, denoise
 from codi.training.critic import Critic
@@ -136,7 +136,8 @@ def rehearse(
         for name, latent in moved.items():
             passed[name].append(latent)
 
-    sampled = {name: replace(defaults.of(name, joined=True), renewal=1.0, interval=1, prompting=0.0) for name in tracks}
+    scales = {name: defaults.of(name, joined=True, company=Company(tracks.keys() - {name})) for name in tracks}
+    sampled = {name: replace(scale, renewal=1.0, interval=1, prompting=0.0) for name, scale in scales.items()}
     ends = denoise(tracks, sampled, STEPS, on_step)
     read = {name: critics[name](end) for name, end in ends.items()}
     levels = {name: torch.stack([track.level(k)[0] for k in range(STEPS)]) for name, track in tracks.items()}

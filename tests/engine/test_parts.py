@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from codi import CoDiPipeline
-from codi.defaults import CODI_MINI, Defaults, Early
+from codi.defaults import CODI_MINI, Company, Defaults, Early
 from codi.guidance import Guidance
 from codi.manifest import write_manifest
 from codi.networks.patch_autoencoder import PatchAutoencoder
@@ -104,7 +104,8 @@ def test_a_clip_is_guided_less_to_a_given_sound_and_no_other_output_to_what_is_g
     assert scales(["video"], given={"image": At(1, 0.5)}) == scales(["video"], given={"text": 1}) == [3.0]
     assert scales(["audio"], given={"video": 1}) == scales(["image"], given={"audio": 1}) == [3.0]
     assert scales(["video"], given={"audio": 1}, bridge_scale=0.0) == [3.0], "it reads nobody"
-    assert scales(["video"], given={"video": Part(1, spans=((0.0, 1.0),))}) == [3.0], "it is its own"
+    own = {"audio": Part(1, spans=((0.0, 1.0),))}
+    assert scales(["video", "audio"], given=own, bridge_start={"audio": 0.9}) == [3.0, 1.0], "none is given but its own"
     assert scales(["video", "text"], given={"audio": 1}) == [1.5, 3.0]
     assert scales(["video"], given={"audio": 1}, guidance_scale=2.0) == [2.0]
 
@@ -140,10 +141,11 @@ def test_bridges_act_where_they_are_told_to_and_else_where_the_modality_does():
     assert call(outputs=["text", "image"]).parameters["bridge_end"] == {"text": 0.5, "image": 0.55}
 
 
-def test_bridges_cease_earlier_for_whom_an_output_can_read():
+def test_bridges_cease_earlier_in_some_company():
     def end(output, *others, given=(), **asked):
-        stands = {name: 1 for name in given}
-        return call(outputs=[output, *others], given=stands, companions=(), **asked).guidance[output].end
+        stands, prompts = {name: 1 for name in given}, {"image": 1}
+        made = call(inputs=prompts, outputs=[output, *others], given=stands, companions=(), **asked)
+        return made.guidance[output].end
 
     assert end("audio") == 1
     assert end("audio", "text") == end("audio", "text", "image") == end("audio", given=["image"]) == 0.55
@@ -155,14 +157,39 @@ def test_bridges_cease_earlier_for_whom_an_output_can_read():
     assert end("video", "image") == end("video", "audio", "text") == end("video", given=["audio"]) == 0.85
     assert end("audio", "text", bridge_end=1.0) == 1 and end("audio", "text", bridge_end={"text": 0.2}) == 0.55
     assert end("audio", "text", defaults=replace(CODI_MINI, spans={"audio": (0.0, 0.3)})) == 0.3
+    # A companion is there too.
+    assert call(outputs=["image", "video"]).parameters["bridge_end"] == {"image": 0.75, "video": 0.55, "text": 0.5}
+
+
+def test_a_text_that_does_not_prompt_ends_no_bridges():
+    def end(*outputs, **asked):
+        return call(outputs=list(outputs), companions=(), **asked).guidance["video"].end
+
+    assert end("video", "text", bridge_prompting=0.0) == end("video", "text", bridge_prompting={"text": 0.0}) == 0.85
+    assert end("video", "text", bridge_prompting={"video": 0.5}) == 0.55
+    assert end("video", given={"text": 1}, weights={"text": 0.0}) == 0.85
+    assert end("video", given={"text": 1}, inputs={"text": "a ball"}) == 0.85, "the input prompts in its place"
+    assert end("video", given={"text": 1}, inputs={"image": 1}) == 0.55
 
 
 def test_the_first_early_end_that_holds_counts():
-    early = (Early(0.2, beside=("text", "image")), Early(0.6, without=("video",)))
+    early = (Early(0.6, prompted=("text", "image")), Early(0.2, without=("video",)))
     defaults = Defaults(20, Guidance(), ends={"audio": early})
-    read = [(), ("text", "image"), ("text", "image", "video"), ("text",), ("text", "video")]
-    assert [defaults.of("audio", True, partners).end for partners in read] == [1.0, 0.2, 0.2, 0.6, 1.0]
-    assert [str(one) for one in early] == ["to 0.2 beside text and image", "to 0.6 without video"]
+
+    def end(*others, prompting=()):
+        return defaults.of("audio", True, Company(others, (), prompting)).end
+
+    both = ("text", "image")
+    assert end(*both, prompting=both) == end(*both, "video", prompting=both) == 0.6
+    assert end(*both, prompting=["text"]) == end("text") == 0.2
+    assert end() == end("video") == end(*both, "video") == 1.0
+    assert [str(one) for one in early] == ["to 0.6 prompted by text and image", "to 0.2 without video"]
+
+
+def test_of_several_givens_the_least_scale_counts():
+    defaults = Defaults(20, Guidance(), following={"video": {"audio": 2.0, "text": 1.5}})
+    assert defaults.of("video", False, Company(("audio", "text"), ("audio", "text"))).prompt == 1.5
+    assert defaults.of("video", False, Company(("audio", "text"), ("audio",))).prompt == 2.0
 
 
 def test_a_bundle_from_before_a_part_was_added_is_refused(bundle, tmp_path):

@@ -238,7 +238,8 @@ def test_a_pipeline_is_called_with_one_mapping_for_each_sample():
 PROMPTING = CODI_MINI.prompting["text"]
 SPANS = (
     "(video from 0.25 to 0.85 of the steps) (text from 0 to 0.5 of the steps) (audio to 0.55 without video)"
-    " (image to 0.55 without audio or video) (image to 0.75 beside text) (video to 0.55 beside text without audio)"
+    " (image to 0.55 prompted by text without audio or video, else to 0.75 prompted by text)"
+    " (video to 0.55 prompted by text without audio)"
 )
 
 

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 import torch
-from torch.nn.utils.rnn import pad_sequence
 
 from codi.modalities.text.denoiser import LATENT_CHANNELS, LATENT_TOKENS, TextDenoiser
 from codi.modalities.text.encoder import hidden_states
 from codi.modality import Whole
 from codi.types import ClipSpec
-
-REMEMBERED: Final = 256
-"""Texts whose hidden states are kept, so that what is said twice is read once."""
 
 
 class TextEngine(Whole):
@@ -29,7 +25,6 @@ class TextEngine(Whole):
         transformer = parts.get("text_denoiser")
         if transformer is not None:
             self.denoiser = TextDenoiser(transformer, parts.get("text_bridge"))
-        self._states: dict[str, torch.Tensor] = {}
 
     def prompt(self, media: Sequence[str]) -> torch.Tensor:
         """Texts -> tokens [batch, K, width]."""
@@ -61,15 +56,5 @@ class TextEngine(Whole):
         return clock
 
     def _read(self, texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Hidden states [batch, length, 384] and mask [batch, length]; of texts read lately, what was read then."""
         assert self.tokenizer is not None and self.encoder is not None
-        fresh = [text for text in dict.fromkeys(texts) if text not in self._states]
-        if fresh:
-            hidden, mask = hidden_states(fresh, self.tokenizer, self.encoder)
-            states = [row[: int(words.sum())] for row, words in zip(hidden, mask, strict=True)]
-            full = len(self._states) >= REMEMBERED
-            known = {t: self._states[t] for t in texts if t in self._states} if full else self._states
-            self._states = known | dict(zip(fresh, states, strict=True))
-        rows = [self._states[text] for text in texts]
-        masks = [torch.ones(len(row), dtype=torch.long, device=row.device) for row in rows]
-        return pad_sequence(rows, batch_first=True), pad_sequence(masks, batch_first=True)
+        return hidden_states(texts, self.tokenizer, self.encoder)
