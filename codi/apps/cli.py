@@ -48,7 +48,7 @@ def generate(  # noqa: PLR0913  the options of the command
     bridge_end: Annotated[
         float | None,
         typer.Option(
-            help="Share of the steps after which they cease to; alone: from 0 (clips 0.85, texts 0.5, less beside some)."
+            help="Share of the steps after which they cease to; alone: from 0 (clips 0.85, texts 0.5, some sooner)."
         ),
     ] = None,
     guidance_end: Annotated[
