@@ -300,9 +300,10 @@ def test_a_pipeline_embeds_in_the_shared_space(pipe):
     )
 
 
-def test_samples_of_other_defaults_do_not_pass_for_those_of_these(bundle, monkeypatch):
+@pytest.mark.parametrize("changed", [{"beside": {}}, {"following": {}}, {"ends": {}}, {"companions": {}}])
+def test_samples_of_other_defaults_do_not_pass_for_those_of_these(bundle, monkeypatch, changed):
     own = load_engine(str(bundle), {}).identity
-    monkeypatch.setattr(CoDiPipeline, "defaults", replace(CODI_MINI, beside={}))
+    monkeypatch.setattr(CoDiPipeline, "defaults", replace(CODI_MINI, **changed))
     other = load_engine(str(bundle), {})
     assert other.identity != own and other.settings.startswith(f"bundle {own[:12]}")
 
