@@ -241,10 +241,10 @@ class CoDiPipeline(DiffusionPipeline):
             bridge_scale: w_bridge; 0 generates the outputs independently.
             bridge_start, bridge_end: shares of the steps between which the bridges act, 0 to 1; fewer cost less. Before
                 its start others do not read an output either. Of all outputs or by modality; where neither is named,
-                codi-mini's texts have 0 and 0.5, clips 0.25 and 0.85, all else 0 and 1; but they end at 0.55 for clips
-                that can read a text and no sound, sounds that can read no clip and pictures that can read a text alone,
-                at 0.75 for pictures that can read a text and others. Where one is named, the other is 0 or 1. Step k of
-                n is at k / n: in a single step no bridge acts on a clip.
+                codi-mini's texts have 0 and 0.5, clips 0.25 and 0.85, all else 0 and 1; but they end at 0.55 for sounds
+                beside others and no clip, and, where a text beside them prompts, for clips without a sound and pictures
+                with that text alone, at 0.75 for pictures with others too. Where one is named, the other is 0 or 1.
+                Step k of n is at k / n: in a single step no bridge acts on a clip.
             guidance_end: share of the steps after which the prompt is followed without guidance, which costs less.
             bridge_renewal: noise level, 0 to 1, above which outputs that read others, no part of them given, get
                 new noise at every step, so that what they begin from does not decide before the others can; 1 for

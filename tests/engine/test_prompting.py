@@ -42,15 +42,18 @@ def test_who_does_not_read_is_not_prompted(pipe):
     assert not torch.allclose(mute["audio"], latents(pipe, **ASKED, bridge_prompting=0.0)["audio"], atol=1e-4)
 
 
-def test_what_is_heard_prompts_as_an_input_of_the_same_words_would(pipe, monkeypatch):
+@pytest.mark.parametrize("copies", [1, 2])
+def test_what_is_heard_prompts_as_an_input_of_the_same_words_would(pipe, monkeypatch, copies):
     words, decode, heard, hear = [], pipe.engine("text").decode, {}, Track.hear
     monkeypatch.setattr(pipe.engine("text"), "decode", lambda *latent: words.append(decode(*latent)) or words[-1])
     monkeypatch.setattr(Track, "hear", lambda t, said: hear(t, said) or heard.update({id(t.engine): t}))
-    pipe(**ASKED, num_outputs_per_prompt=2)
+    pipe(**ASKED, num_outputs_per_prompt=copies)
     sound, text = (heard[id(pipe.engine(name))] for name in ("audio", "text"))
     *said, made = words
     assert len(said) == 2 and made, "it speaks at levels of 0.29 and 0.09, and is made last"
-    assert torch.allclose(sound.heard["text"].states, pipe.engine("text").prompt(said[-1]), atol=1e-5)
+    states, read = sound.heard["text"].states, pipe.engine("text").prompt(said[-1])
+    assert torch.allclose(states, read, atol=1e-5)
+    assert copies > 1 or torch.equal(states, read), "alone, to the last bit"
     assert torch.equal(sound.prompted.states, torch.cat([sound.prompt.states, sound.heard["text"].states], 1))
     assert not text.heard and text.prompted is text.prompt, "nobody hears itself, and a sound says nothing"
 
