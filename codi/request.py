@@ -312,7 +312,7 @@ def _guidance(
         given: who else is there, and whether it prompts.
         refuses: whether there is a negative prompt.
     """
-    companies = {output: _company(output, outputs, asked, defaults, given) for output in outputs}
+    companies = _companies(outputs, asked, defaults, given)
     bridged = {output: _bridged(output, asked, defaults, company) for output, company in companies.items()}
     made = {}
     for output, scales in bridged.items():
@@ -327,18 +327,15 @@ def _guidance(
     return made
 
 
-def _company(
-    output: str,
-    outputs: Sequence[str],
-    asked: Mapping[str, Scale],
-    defaults: Defaults,
-    given: Mapping[str, bool],
-) -> Company:
-    stands = set(given).difference(outputs)
+def _companies(
+    outputs: Sequence[str], asked: Mapping[str, Scale], defaults: Defaults, given: Mapping[str, bool]
+) -> dict[str, Company]:
+    """By output, whom it is made beside; arguments as of `_guidance`."""
     levels = {name: _own("bridge_prompting", asked["bridge_prompting"], name) for name in outputs}
-    telling = {name for name, level in levels.items() if defaults.tells(name, level)}
-    prompting = telling.union(name for name in stands if given[name])
-    return Company({*outputs, *stands} - {output}, stands, prompting - {output})
+    stands = set(given).difference(outputs)
+    prompting = {name for name, level in levels.items() if defaults.tells(name, level)}
+    prompting |= {name for name in stands if given[name]}
+    return {name: Company({*outputs, *stands} - {name}, stands, prompting - {name}) for name in outputs}
 
 
 def _bridged(output: str, asked: Mapping[str, Scale], defaults: Defaults, company: Company = ALONE) -> Guidance:
