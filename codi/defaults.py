@@ -29,6 +29,30 @@ ALONE: Final = Company()
 
 
 @dataclass(frozen=True)
+class Push:
+    """How much the prompt guides an output that bridges join to others, in what company.
+
+    Attributes:
+        scale: `Guidance.prompt`.
+        among: who all is there.
+        without: none of whom is there.
+    """
+
+    scale: float
+    among: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+
+    def holds(self, company: Company) -> bool:
+        """Whether it is so in that company."""
+        others = {*company.others}
+        return {*self.among} <= others and not {*self.without} & others
+
+    def __str__(self) -> str:
+        missed = [f"without {' or '.join(self.without)}"] if self.without else []
+        return " ".join([f"{self.scale:g} with {' and '.join(self.among) or 'others'}", *missed])
+
+
+@dataclass(frozen=True)
 class Early:
     """That bridges cease early to act on an output, in what company.
 
@@ -60,8 +84,9 @@ class Defaults:
     Attributes:
         steps: of all outputs.
         guidance: of an output, but for what follows.
-        beside: by modality, `Guidance.prompt` of an output that bridges join to other outputs.
-        following: by modality and given, the same of one that reads such a given, and no other output.
+        beside: by modality, how much the prompt guides an output that bridges join to other outputs; the first that
+            holds counts.
+        following: by modality and given, `Guidance.prompt` of one that reads such a given, and no other output.
         interval: `Guidance.interval` of such an output.
         renewal: by modality, `Guidance.renewal`.
         prompting: by modality, `Guidance.prompting`.
@@ -72,7 +97,7 @@ class Defaults:
 
     steps: int
     guidance: Guidance
-    beside: Mapping[str, float] = field(default_factory=dict)
+    beside: Mapping[str, tuple[Push, ...]] = field(default_factory=dict)
     following: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     interval: int = 1
     renewal: Mapping[str, float] = field(default_factory=dict)
@@ -89,16 +114,17 @@ class Defaults:
             self.guidance,
             start=start,
             end=next(early, end),
-            prompt=self._prompt(output, joined, company.given),
+            prompt=self._prompt(output, joined, company),
             interval=self.interval if joined else self.guidance.interval,
             renewal=self.renewal.get(output, self.guidance.renewal),
             prompting=self.prompting.get(output, self.guidance.prompting),
         )
 
-    def _prompt(self, output: str, joined: bool, given: Collection[str]) -> float:
+    def _prompt(self, output: str, joined: bool, company: Company) -> float:
         if joined:
-            return self.beside.get(output, self.guidance.prompt)
-        scales = [scale for name, scale in self.following.get(output, {}).items() if name in given]
+            pushes = (push.scale for push in self.beside.get(output, ()) if push.holds(company))
+            return next(pushes, self.guidance.prompt)
+        scales = [scale for name, scale in self.following.get(output, {}).items() if name in company.given]
         return min(scales, default=self.guidance.prompt)
 
     def tells(self, output: str, level: float | None = None) -> bool:
@@ -114,7 +140,7 @@ class Defaults:
 CODI_MINI: Final = Defaults(
     steps=20,
     guidance=Guidance(bridge=3.0),
-    beside={"video": 1.5, "audio": 1.0},
+    beside={"video": (Push(1.5),), "audio": (Push(1.5, among=("video",), without=("text",)), Push(1.0))},
     following={"video": {"audio": 1.75}},
     interval=2,
     renewal={"audio": 0.7},
@@ -128,9 +154,9 @@ CODI_MINI: Final = Defaults(
     companions={"image": "text"},
 )
 """codi-mini's figures are measured at these (why: docs/bridges.md). What other outputs tell moves clips and sounds as
-the prompt does: beside three times the prompt's own push they keep to themselves; in the last steps what others tell
-pushes a settled clip off what the world looks like. A sound settles early, a text at once (its sampler), and prompts
-the others from the fourth step on; after half of the steps a text hardly changes, nor does a sound beside texts and
-pictures, nor, where a text prompts it, a picture after three quarters; a clip that a text prompts is then better left
-alone, but for its sound. A picture and others meet best in a text that nobody asked for. What the prompt changes
-differs little from one step to the next."""
+the prompt does: beside three times the prompt's own push they keep to themselves. A sound needs none where words are
+made along, with a clip alone some. In the last steps what others tell pushes a settled clip off what the world looks
+like. A sound settles early, a text at once (its sampler), and prompts the others from the fourth step on; after half
+of the steps a text hardly changes, nor does a sound beside texts and pictures, nor, where a text prompts it, a picture
+after three quarters; a clip that a text prompts is then better left alone, but for its sound. A picture and others
+meet best in a text that nobody asked for. What the prompt changes differs little from one step to the next."""

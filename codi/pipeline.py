@@ -236,8 +236,8 @@ class CoDiPipeline(DiffusionPipeline):
                 is named.
             num_inference_steps: of all outputs, at least 1.
             guidance_scale: w_prompt, of all outputs or by modality; 1 is no guidance. Where it names none, codi-mini
-                has 3, but 1.5 for a clip, 1 for a sound that bridges join to other outputs, 1.75 for a clip made alone
-                to a given sound.
+                has 3, but 1.5 for a clip, 1 for a sound (1.5 with a clip and no text) that bridges join to others, 1.75
+                for a clip made alone to a given sound.
             bridge_scale: w_bridge; 0 generates the outputs independently.
             bridge_start, bridge_end: shares of the steps between which the bridges act, 0 to 1; fewer cost less. Before
                 its start others do not read an output either. Of all outputs or by modality; where neither is named,

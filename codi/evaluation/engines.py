@@ -64,7 +64,7 @@ class PipelineEngine:
     def settings(self) -> str:
         """The bundle, and options of all calls; steps even where nobody named them."""
         defaults = self.pipeline.defaults
-        beside = [f" ({name} with others {scale:g})" for name, scale in defaults.beside.items()]
+        beside = [f" ({name} {', else '.join(map(str, pushes))})" for name, pushes in defaults.beside.items()]
         followed = [(name, *one) for name, scales in defaults.following.items() for one in scales.items()]
         following = [f" ({name} to a given {given} {scale:g})" for name, given, scale in followed]
         guided = "".join([f"{defaults.guidance.prompt:g}", *beside, *following])

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from codi import CoDiPipeline
-from codi.defaults import CODI_MINI, Company, Defaults, Early
+from codi.defaults import CODI_MINI, Company, Defaults, Early, Push
 from codi.guidance import Guidance
 from codi.manifest import write_manifest
 from codi.networks.patch_autoencoder import PatchAutoencoder
@@ -84,16 +84,36 @@ def test_a_clip_and_a_sound_are_guided_less_where_they_are_made_together_with_ot
     def scales(**asked):
         return [scale.prompt for scale in call(**{**pair, **asked}).guidance.values()]
 
-    assert scales() == [1.5, 1.0]
+    assert scales() == [1.5, 1.5]
+    assert scales(outputs=["video", "audio", "text"]) == [1.5, 1.0, 3.0]
+    assert scales(given={"text": 1}) == [1.5, 1.0] and scales(companions=["text"]) == [1.5, 1.0, 3.0]
+    assert scales(outputs=["text", "audio"], given={"video": 1}) == [3.0, 1.0]
     assert scales(outputs=["image", "audio"]) == [3.0, 1.0]
     assert scales(outputs=["video"]) == [3.0]
     assert scales(bridge_scale=0.0) == scales(bridge_start=0.5, bridge_end=0.5) == [3.0, 3.0]
-    assert scales(negative="b") == [1.5, 3.0]  # where nothing is guided, nothing can be refused
-    assert scales(bridge_start={"audio": 0.9}) == [3.0, 1.0]  # nobody whom the clip could read before it ends
+    assert scales(outputs=["image", "audio"], negative="b") == [3.0, 3.0]  # what is not guided can refuse nothing
+    assert scales(negative="b") == [1.5, 1.5]
+    assert scales(bridge_start={"audio": 0.9}) == [3.0, 1.5]  # nobody whom the clip could read before it ends
     assert scales(guidance_scale=3.0) == scales(guidance_scale={"video": 3.0, "audio": 3.0}) == [3.0, 3.0]
     assert scales(guidance_scale={"audio": 4.0}) == [1.5, 4.0]
     assert scales(defaults=replace(CODI_MINI, beside={})) == [3.0, 3.0]
-    assert call(**pair).parameters["guidance_scale"] == {"video": 1.5, "audio": 1.0}
+    assert call(**pair).parameters["guidance_scale"] == {"video": 1.5, "audio": 1.5}
+
+
+def test_the_first_push_that_holds_counts():
+    pushes = (Push(2.0, among=("text", "image")), Push(1.5, among=("video",), without=("text", "image")), Push(1.0))
+    defaults = Defaults(20, Guidance(), beside={"audio": pushes})
+
+    def scale(*others, joined=True):
+        return defaults.of("audio", joined, Company(others)).prompt
+
+    assert scale("text", "image") == scale("text", "image", "video") == 2.0
+    assert scale("video") == 1.5
+    assert scale() == scale("text") == scale("text", "video") == scale("image", "video") == 1.0
+    assert scale("video", joined=False) == 3.0
+    assert replace(defaults, beside={"audio": pushes[:2]}).of("audio", True, Company(("text",))).prompt == 3.0
+    told = ["2 with text and image", "1.5 with video without text or image", "1 with others"]
+    assert [str(one) for one in pushes] == told
 
 
 def test_a_clip_is_guided_less_to_a_given_sound_and_no_other_output_to_what_is_given():
@@ -105,7 +125,7 @@ def test_a_clip_is_guided_less_to_a_given_sound_and_no_other_output_to_what_is_g
     assert scales(["audio"], given={"video": 1}) == scales(["image"], given={"audio": 1}) == [3.0]
     assert scales(["video"], given={"audio": 1}, bridge_scale=0.0) == [3.0], "it reads nobody"
     own = {"audio": Part(1, spans=((0.0, 1.0),))}
-    assert scales(["video", "audio"], given=own, bridge_start={"audio": 0.9}) == [3.0, 1.0], "none is given but its own"
+    assert scales(["video", "audio"], given=own, bridge_start={"audio": 0.9}) == [3.0, 1.5], "none is given but its own"
     assert scales(["video", "text"], given={"audio": 1}) == [1.5, 3.0]
     assert scales(["video"], given={"audio": 1}, guidance_scale=2.0) == [2.0]
 
