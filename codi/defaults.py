@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -29,52 +29,37 @@ ALONE: Final = Company()
 
 
 @dataclass(frozen=True)
-class Push:
-    """How much the prompt guides an output that bridges join to others, in what company.
+class Rule:
+    """A number of an output that bridges join to others, and in what company it holds.
 
     Attributes:
-        scale: `Guidance.prompt`.
+        value: the number.
         among: who all is there.
-        without: none of whom is there.
-    """
-
-    scale: float
-    among: tuple[str, ...] = ()
-    without: tuple[str, ...] = ()
-
-    def holds(self, company: Company) -> bool:
-        """Whether it is so in that company."""
-        others = {*company.others}
-        return {*self.among} <= others and not {*self.without} & others
-
-    def __str__(self) -> str:
-        missed = [f"without {' or '.join(self.without)}"] if self.without else []
-        return " ".join([f"{self.scale:g} with {' and '.join(self.among) or 'others'}", *missed])
-
-
-@dataclass(frozen=True)
-class Early:
-    """That bridges cease early to act on an output, in what company.
-
-    Attributes:
-        end: share of the steps.
         prompted: who all prompt it.
         without: none of whom is there.
     """
 
-    end: float
+    value: float
+    among: tuple[str, ...] = ()
     prompted: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
 
     def holds(self, company: Company) -> bool:
-        """Whether it is so in that company."""
-        prompted, missed = set(self.prompted) <= {*company.prompting}, not {*self.without} & {*company.others}
-        return bool(company.others) and prompted and missed
+        """Whether it is so in that company; never where nobody is."""
+        others = {*company.others}
+        there = {*self.among} <= others and {*self.prompted} <= {*company.prompting}
+        return bool(others) and there and not {*self.without} & others
 
     def __str__(self) -> str:
-        prompted = [f"prompted by {' and '.join(self.prompted)}"] if self.prompted else []
-        missed = [f"without {' or '.join(self.without)}"] if self.without else []
-        return " ".join([f"to {self.end:g}", *prompted, *missed])
+        told = {"with": " and ".join(self.among), "prompted by": " and ".join(self.prompted)}
+        told["without"] = " or ".join(self.without)
+        words = [f"{how} {who}" for how, who in told.items() if who]
+        return " ".join([f"{self.value:g}", *(words or ["with others"])])
+
+
+def _first(rules: Iterable[Rule], company: Company, default: float) -> float:
+    """The value of the first rule that holds."""
+    return next((rule.value for rule in rules if rule.holds(company)), default)
 
 
 @dataclass(frozen=True)
@@ -84,8 +69,8 @@ class Defaults:
     Attributes:
         steps: of all outputs.
         guidance: of an output, but for what follows.
-        beside: by modality, how much the prompt guides an output that bridges join to other outputs; the first that
-            holds counts.
+        beside: by modality, `Guidance.prompt` of an output that bridges join to other outputs; the first that holds
+            counts.
         following: by modality and given, `Guidance.prompt` of one that reads such a given, and no other output.
         interval: `Guidance.interval` of such an output.
         renewal: by modality, `Guidance.renewal`.
@@ -97,23 +82,22 @@ class Defaults:
 
     steps: int
     guidance: Guidance
-    beside: Mapping[str, tuple[Push, ...]] = field(default_factory=dict)
+    beside: Mapping[str, tuple[Rule, ...]] = field(default_factory=dict)
     following: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     interval: int = 1
     renewal: Mapping[str, float] = field(default_factory=dict)
     prompting: Mapping[str, float] = field(default_factory=dict)
     spans: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    ends: Mapping[str, tuple[Early, ...]] = field(default_factory=dict)
+    ends: Mapping[str, tuple[Rule, ...]] = field(default_factory=dict)
     companions: Mapping[str, str] = field(default_factory=dict)
 
     def of(self, output: str, joined: bool, company: Company = ALONE) -> Guidance:
         """The scales of one output; `joined`: whether bridges join it to other outputs."""
         start, end = self.spans.get(output, (self.guidance.start, self.guidance.end))
-        early = (min(end, early.end) for early in self.ends.get(output, ()) if early.holds(company))
         return dataclasses.replace(
             self.guidance,
             start=start,
-            end=next(early, end),
+            end=min(end, _first(self.ends.get(output, ()), company, end)),
             prompt=self._prompt(output, joined, company),
             interval=self.interval if joined else self.guidance.interval,
             renewal=self.renewal.get(output, self.guidance.renewal),
@@ -122,8 +106,7 @@ class Defaults:
 
     def _prompt(self, output: str, joined: bool, company: Company) -> float:
         if joined:
-            pushes = (push.scale for push in self.beside.get(output, ()) if push.holds(company))
-            return next(pushes, self.guidance.prompt)
+            return _first(self.beside.get(output, ()), company, self.guidance.prompt)
         scales = [scale for name, scale in self.following.get(output, {}).items() if name in company.given]
         return min(scales, default=self.guidance.prompt)
 
@@ -140,16 +123,16 @@ class Defaults:
 CODI_MINI: Final = Defaults(
     steps=20,
     guidance=Guidance(bridge=3.0),
-    beside={"video": (Push(1.5),), "audio": (Push(1.5, among=("video",), without=("text",)), Push(1.0))},
+    beside={"video": (Rule(1.5),), "audio": (Rule(1.5, among=("video",), without=("text",)), Rule(1.0))},
     following={"video": {"audio": 1.75}},
     interval=2,
     renewal={"audio": 0.7},
     prompting={"text": 0.55},
     spans={"video": (0.25, 0.85), "text": (0.0, 0.5)},
     ends={
-        "audio": (Early(0.55, without=("video",)),),
-        "image": (Early(0.55, prompted=("text",), without=("audio", "video")), Early(0.75, prompted=("text",))),
-        "video": (Early(0.55, prompted=("text",), without=("audio",)),),
+        "audio": (Rule(0.55, without=("video",)),),
+        "image": (Rule(0.55, prompted=("text",), without=("audio", "video")), Rule(0.75, prompted=("text",))),
+        "video": (Rule(0.55, prompted=("text",), without=("audio",)),),
     },
     companions={"image": "text"},
 )

@@ -64,7 +64,7 @@ class PipelineEngine:
     def settings(self) -> str:
         """The bundle, and options of all calls; steps even where nobody named them."""
         defaults = self.pipeline.defaults
-        beside = [f" ({name} {', else '.join(map(str, pushes))})" for name, pushes in defaults.beside.items()]
+        beside = [f" ({name} {', else '.join(map(str, rules))})" for name, rules in defaults.beside.items()]
         followed = [(name, *one) for name, scales in defaults.following.items() for one in scales.items()]
         following = [f" ({name} to a given {given} {scale:g})" for name, given, scale in followed]
         guided = "".join([f"{defaults.guidance.prompt:g}", *beside, *following])
@@ -74,7 +74,9 @@ class PipelineEngine:
         told = {"num_inference_steps": defaults.steps, **own, **self.options}
         if not {"bridge_start", "bridge_end"} & self.options.keys():
             spans = [f" ({name} from {a:g} to {b:g} of the steps)" for name, (a, b) in defaults.spans.items()]
-            spans += [f" ({name} {', else '.join(map(str, ends))})" for name, ends in defaults.ends.items()]
+            spans += [
+                f" ({name} {', else '.join(f'to {end}' for end in ends)})" for name, ends in defaults.ends.items()
+            ]
             told["bridge_scale"] = "".join([str(told["bridge_scale"]), *spans])
         if defaults.companions and "companions" not in self.options:
             along = dict.fromkeys(defaults.companions.values())

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from codi import CoDiPipeline
-from codi.defaults import CODI_MINI, Company, Defaults, Early, Push
+from codi.defaults import CODI_MINI, Company, Defaults, Rule
 from codi.guidance import Guidance
 from codi.manifest import write_manifest
 from codi.networks.patch_autoencoder import PatchAutoencoder
@@ -100,20 +100,20 @@ def test_a_clip_and_a_sound_are_guided_less_where_they_are_made_together_with_ot
     assert call(**pair).parameters["guidance_scale"] == {"video": 1.5, "audio": 1.5}
 
 
-def test_the_first_push_that_holds_counts():
-    pushes = (Push(2.0, among=("text", "image")), Push(1.5, among=("video",), without=("text", "image")), Push(1.0))
-    defaults = Defaults(20, Guidance(), beside={"audio": pushes})
+def test_the_first_scale_that_holds_counts():
+    rules = (Rule(2.0, among=("text", "image")), Rule(1.5, among=("video",), without=("text", "image")), Rule(1.0))
+    defaults = Defaults(20, Guidance(), beside={"audio": rules})
 
     def scale(*others, joined=True):
         return defaults.of("audio", joined, Company(others)).prompt
 
     assert scale("text", "image") == scale("text", "image", "video") == 2.0
     assert scale("video") == 1.5
-    assert scale() == scale("text") == scale("text", "video") == scale("image", "video") == 1.0
-    assert scale("video", joined=False) == 3.0
-    assert replace(defaults, beside={"audio": pushes[:2]}).of("audio", True, Company(("text",))).prompt == 3.0
+    assert scale("text") == scale("text", "video") == scale("image", "video") == 1.0
+    assert scale() == scale("video", joined=False) == 3.0
+    assert replace(defaults, beside={"audio": rules[:2]}).of("audio", True, Company(("text",))).prompt == 3.0
     told = ["2 with text and image", "1.5 with video without text or image", "1 with others"]
-    assert [str(one) for one in pushes] == told
+    assert [str(one) for one in rules] == told
 
 
 def test_a_clip_is_guided_less_to_a_given_sound_and_no_other_output_to_what_is_given():
@@ -193,7 +193,7 @@ def test_a_text_that_does_not_prompt_ends_no_bridges():
 
 
 def test_the_first_early_end_that_holds_counts():
-    early = (Early(0.6, prompted=("text", "image")), Early(0.2, without=("video",)))
+    early = (Rule(0.6, prompted=("text", "image")), Rule(0.2, without=("video",)))
     defaults = Defaults(20, Guidance(), ends={"audio": early})
 
     def end(*others, prompting=()):
@@ -203,7 +203,7 @@ def test_the_first_early_end_that_holds_counts():
     assert end(*both, prompting=both) == end(*both, "video", prompting=both) == 0.6
     assert end(*both, prompting=["text"]) == end("text") == 0.2
     assert end() == end("video") == end(*both, "video") == 1.0
-    assert [str(one) for one in early] == ["to 0.6 prompted by text and image", "to 0.2 without video"]
+    assert [str(one) for one in early] == ["0.6 prompted by text and image", "0.2 without video"]
 
 
 def test_of_several_givens_the_least_scale_counts():
