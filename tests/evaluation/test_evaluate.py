@@ -255,8 +255,8 @@ def test_figures_tell_their_bundle_and_defaults_even_where_nobody_named_them(pip
     engine = PipelineEngine(pipe, options, "0123456789abcdef num_inference_steps")
     steps, *bridges = told
     guided = (
-        "guidance_scale 3 (video with others 1.5) (audio with others 1) (video to a given audio 1.75)"
-        " (with others in every 2 steps)"
+        "guidance_scale 3 (video 1.5 with others) (audio 1.5 with video without text, else 1 with others)"
+        " (video to a given audio 1.75) (with others in every 2 steps)"
     )
     along = ["companions text (of image with others)", f"bridge_prompting text below {PROMPTING:g}"]
     assert engine.settings == ", ".join(["bundle 0123456789ab", steps, guided, *bridges, *along])
