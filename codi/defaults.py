@@ -30,7 +30,7 @@ ALONE: Final = Company()
 
 @dataclass(frozen=True)
 class Rule:
-    """A number of an output that bridges join to others, and in what company it holds.
+    """A number for an output that reads others, and in what company it holds.
 
     Attributes:
         value: the number.

@@ -39,7 +39,7 @@ def generate(  # noqa: PLR0913  the options of the command
     steps: Annotated[int | None, typer.Option(help="Denoising steps.")] = None,
     guidance: Annotated[
         float | None,
-        typer.Option(help="How strongly the inputs steer (codi-mini: 3; with others clips 1.5, sounds 1)."),
+        typer.Option(help="How strongly the inputs steer (codi-mini: 3; with others clips 1.5, sounds 1 to 1.5)."),
     ] = None,
     bridge: Annotated[float | None, typer.Option(help="How strongly outputs steer each other; 0: not.")] = None,
     bridge_start: Annotated[
