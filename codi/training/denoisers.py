@@ -233,7 +233,7 @@ def train(
         _start(model, Path(config.start))
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a tenth faster on a CPU
     if config.fit.get("bf16") and has_bf16(torch.device("cpu")):
-        _write_attention_out(model)
+        write_attention_out(model)
     prompts = latents.Prompts(captions=int(config.get("captions", CAPTIONS)))
     objective = Objective(denoiser, draw, prompts, clock, Settings.of(config), critic, told)
     learning = model if told is None else nn.ModuleList([model, told])
@@ -241,7 +241,7 @@ def train(
     model.save_pretrained(folder / "final")  # type: ignore[operator]
 
 
-def _write_attention_out(model: nn.Module) -> None:
+def write_attention_out(model: nn.Module) -> None:
     """Do without diffusers' fused attention kernel, whose backward is slow in bfloat16 on a CPU (see `attend`)."""
     for module in model.modules():
         if isinstance(module, Attention) and isinstance(module.processor, AttnProcessor2_0):

@@ -1,0 +1,161 @@
+"""The stage that adapts the image denoiser to clips: what is shown beside what is wanted, and what adapters become."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from codi.modalities.image.denoiser import ImageDenoiser, image_unet
+from codi.training import painters
+from codi.training.denoisers import UNTIMED
+from codi.training.latents import reshaped, scene_at
+from codi.types import Denoised, Tokens
+from codi.worlds.sounding_shapes.render import render_video
+
+COUNT, STAR, HEART = 4, 3, 4
+
+
+@pytest.fixture
+def scenes(monkeypatch):
+    """Four scenes that show stars; frame f of scene n bears 16 n + f, the same with another shape 1000 more."""
+    own = (np.arange(COUNT)[:, None] * 16 + np.arange(16)).astype(np.float16)
+    stores = {"video": own, "reshaped": own + 1000}
+    spread = {name: np.tile(store[..., None, None, None], (12, 8, 8)) for name, store in stores.items()}
+    monkeypatch.setattr(painters.latents, "load", lambda name: spread[name])
+    monkeypatch.setattr(painters.latents, "facts_table", lambda count: torch.full((count, 5), STAR))
+    monkeypatch.setattr(painters.latents, "object_cells", lambda count: torch.ones(count, 16, 8, 8))
+    monkeypatch.setattr(painters, "facts_of", lambda scene, named: (HEART,) * 5)
+    words = SimpleNamespace(named=True)
+
+    def draw(facts, rng):
+        named = facts.clone() if words.named else torch.full_like(facts, -1)
+        return Tokens(torch.ones(len(facts), 1, 1), None, torch.zeros(len(facts), 1)), named
+
+    monkeypatch.setattr(painters.latents, "Prompts", lambda: SimpleNamespace(draw=draw))
+    return SimpleNamespace(all=painters.Scenes(), words=words)
+
+
+def number(latents):
+    return latents[:, 0, 0, 0]
+
+
+def test_where_the_prompt_names_the_shape_it_is_wanted_whatever_is_shown(scenes):
+    frames = painters.Mixed(scenes.all).draw(np.random.default_rng(0), 256)
+    assert (number(frames.wanted) < 1000).all() and (frames.facts == STAR).all()
+    off = (number(frames.shown) - number(frames.wanted)) / 1000
+    assert off.min() >= 0.19 and off.max() > 0.9  # (half precision rounds what is shown)
+
+
+def test_where_it_does_not_the_nearer_one_is_wanted(scenes):
+    scenes.words.named = False
+    frames = painters.Mixed(scenes.all).draw(np.random.default_rng(0), 256)
+    assert ((number(frames.shown) - number(frames.wanted)).abs() < 310).all()
+    wants_other = number(frames.wanted) >= 1000
+    assert 64 < wants_other.sum() < 192
+    assert ((frames.facts == HEART).all(1) == wants_other).all()
+
+
+def test_drafts_stand_beside_their_own_frames_at_the_levels_they_were_left_at(scenes):
+    rows = torch.tensor([2, 0, 3])
+    frame = torch.arange(16).view(1, 1, 16, 1, 1).expand(3, 12, 16, 8, 8)
+    left = torch.stack([16 * n + frame + 0.25 * torch.arange(1, 4).view(3, 1, 1, 1, 1) for n in rows])
+    frames = painters.Drafts(scenes.all, rows, left).draw(np.random.default_rng(0), 400)
+    off = number(frames.shown) - number(frames.wanted)
+    assert (off >= 0).all() and (off <= 0.75).all()
+    for k, (low, high) in enumerate(painters.SHOWN_AT):
+        levels = frames.level[(off - 0.25 * (k + 1)).abs() < 1e-4]
+        assert len(levels) > 40 and (levels >= low).all() and (levels <= high).all()
+    assert 20 < (off == 0).sum() < 100
+
+
+def test_drafts_are_what_the_transformer_estimates_along_the_grid():
+    """A denoiser that always knows the noise is right at every level, whatever it starts from."""
+    torch.manual_seed(0)
+    clean, prompt = torch.randn(2, 12, 16, 8, 8), Tokens(torch.ones(2, 1, 1), None, torch.zeros(2, 1))
+    seen = []
+
+    def right(latent, level, prompt, clock):
+        seen.append(float(level[0]))
+        velocity = (latent - clean) / level.view(-1, 1, 1, 1, 1)
+        return Denoised(velocity, torch.zeros(()))
+
+    left = painters._drafted(right, clean, prompt, 2, 1.5)
+    assert left.shape == (2, 3, 12, 16, 8, 8)
+    assert torch.allclose(left.float(), clean[:, None].expand_as(left), atol=5e-3)
+    assert sorted(set(seen), reverse=True) == pytest.approx(painters.GRID[2:].tolist())
+
+
+def test_adapters_begin_as_nothing_go_on_from_a_file_and_end_in_the_weights(tmp_path):
+    torch.manual_seed(0)
+    unet = image_unet(widths=(16, 32))
+    base = {name: weight.clone() for name, weight in unet.state_dict().items()}
+    latent, level = torch.randn(2, 12, 8, 8), torch.tensor([0.2, 0.5])
+    prompt = Tokens(torch.randn(2, 3, 256))
+
+    def drawn():
+        with torch.no_grad():
+            return ImageDenoiser(unet)(latent, level, prompt, UNTIMED).sample
+
+    before = drawn()
+    painters.adapted(unet, 4)
+    assert torch.equal(drawn(), before)
+    trained = [parameter for parameter in unet.parameters() if parameter.requires_grad]
+    assert trained and sum(map(torch.numel, trained)) < 0.5 * sum(p.numel() for p in unet.parameters())
+    with torch.no_grad():
+        for parameter in trained:
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    with_adapters = drawn()
+    assert not torch.allclose(with_adapters, before, atol=1e-3)
+    unet.save_lora_adapter(tmp_path, weight_name="adapters.safetensors")
+    again = image_unet(widths=(16, 32))
+    again.load_state_dict(base)
+    painters.adapted(again, 16, tmp_path / "adapters.safetensors")
+    assert sum(p.numel() for p in again.parameters() if p.requires_grad) == sum(map(torch.numel, trained))
+    with torch.no_grad():
+        assert torch.equal(ImageDenoiser(again)(latent, level, prompt, UNTIMED).sample, with_adapters)
+    painters.merged(unet)
+    assert set(unet.state_dict()) == set(base)
+    assert torch.allclose(drawn(), with_adapters, atol=1e-4)
+
+
+def test_a_reshaped_scene_differs_in_its_shape_alone():
+    for row in range(8):
+        scene = scene_at(row)
+        other = reshaped(scene)
+        assert other.shape != scene.shape
+        assert {k: v for k, v in other.factors.items() if k != "shape"} == {
+            k: v for k, v in scene.factors.items() if k != "shape"
+        }
+        corner = np.s_[:, :4, :4]
+        assert np.array_equal(render_video(scene)[corner], render_video(other)[corner])
+        assert not np.array_equal(render_video(scene), render_video(other))
+
+
+def test_a_batch_is_shared_between_the_kinds_of_frames_and_what_is_drawn_right_costs_nothing():
+    torch.manual_seed(0)
+    asked = []
+
+    def source(name):
+        def draw(rng, count):
+            asked.append((name, count))
+            wanted = torch.randn(count, 12, 8, 8)
+            facts, ones = torch.zeros(count, 5), torch.ones(count, 1, 8, 8)
+            return painters.Frames(wanted, wanted, torch.full((count,), 0.5), Tokens(wanted), facts, ones)
+
+        return SimpleNamespace(draw=draw)
+
+    class Right:
+        """Knows the picture, which it gets as its prompt."""
+
+        def __call__(self, seen, level, prompt, clock):
+            return Denoised((seen - prompt.states) / level.view(-1, 1, 1, 1), torch.zeros(()))
+
+    critic = SimpleNamespace(error=lambda drawn, facts, events: torch.full((len(drawn),), 2.0))
+    sources = {"drafts": (source("drafts"), 0.75), "mixed": (source("mixed"), 0.25)}
+    losses = painters.Objective(Right(), sources, critic, 0.5, 3.0).loss(np.random.default_rng(0), 8)
+    assert asked == [("drafts", 6), ("mixed", 2)]
+    assert losses["drafts"] < 1e-8 and losses["mixed"] < 1e-8
+    assert losses["loss"].item() == pytest.approx(0.5 * 2.0, abs=1e-5)
