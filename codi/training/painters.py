@@ -1,10 +1,10 @@
 """Stage `painter_video`: the image denoiser adapted to drawing clips.
 
 The last of a clip is drawn frame by frame, by the image denoiser, from what the clip transformer estimates. The image
-denoiser has seen no such estimate and keeps what it is shown: a small star that came out as a blob stays one. Low-rank
-adapters (Hu et al. 2022, "LoRA") learn from two kinds of frames, each asked for what should have been there. Drafts are
-what the transformer leaves of scenes from states that it reached by itself. Mixed frames are between a scene and the
-same one with another shape; where the prompt names the shape that is the one to draw, and else the nearer one.
+denoiser has seen no such estimate: a small star that came out as a blob stays one, and hues drift. Low-rank adapters
+(Hu et al. 2022, "LoRA") learn from two kinds of frames, each asked for what should have been there. Drafts are what the
+transformer leaves of scenes from states that it reached by itself. Mixed frames are between a scene and the same one
+with another shape; where the prompt names the shape that is the one to draw, and else the nearer one.
 """
 
 from __future__ import annotations
