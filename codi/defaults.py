@@ -136,7 +136,7 @@ CODI_MINI: Final = Defaults(
     },
     companions={"image": "text"},
 )
-"""codi-mini's figures are measured at these (why: docs/bridges.md). What other outputs tell moves clips and sounds as
+"""codi-mini's figures are measured at these (why: docs/choices.md). What other outputs tell moves clips and sounds as
 the prompt does: beside three times the prompt's own push they keep to themselves. A sound needs none where words are
 made along, with a clip alone some. In the last steps what others tell pushes a settled clip off what the world looks
 like. A sound settles early, a text at once (its sampler), and prompts the others from the fourth step on; after half

@@ -14,7 +14,7 @@ import torch
 from codi.ablations.arms import EXPERTS, Arm, load_arms
 from codi.ablations.experts import KINDS, paced, with_expert
 from codi.ablations.measure import Setting, measure, pipeline_of
-from codi.ablations.report import Row, draw, table
+from codi.ablations.report import Row, draw, summary, table
 from codi.ablations.small import expert, stage
 from codi.ablations.training import Scenes, trained
 from codi.pipeline import CoDiPipeline
@@ -84,19 +84,18 @@ def _spent(folder: str) -> float:
 
 
 def write_report(out: Path) -> list[Row]:
-    """`ablations.md` and `ablations.png` from the figures that lie in the folder."""
+    """`ablations.md` (a line an arm, then each setting) and `ablations.png` from the figures that lie in the folder."""
     rows = []
     for name, arm in load_arms().items():
         for setting, options in (arm.settings | arm.more).items():
             files = sorted((out / "figures").glob(f"{_label(name, setting)}.*.json"))
             seeds = [json.loads(path.read_text()) for path in files]
             if seeds:
-                title = f"{arm.title}, {setting}" if setting else arm.title
                 size, spent = (seeds[0][key] if arm.steps else 0 for key in ("parameters", "cpu_seconds"))
-                rows.append(Row(title, seeds, size, spent, tuple(options.get("given", ()))))
+                rows.append(Row(arm.title, setting, seeds, size, spent, tuple(options.get("given", ()))))
     rows.sort(key=lambda row: sum(row.synchrony()) / len(row.seeds))
-    (out / "ablations.md").write_text(table(rows))
-    draw([row for row in rows if not row.given], out / "ablations.png")
+    (out / "ablations.md").write_text(f"# The comparison\n\n{summary(rows)}\n## Every setting\n\n{table(rows)}")
+    draw(rows, out / "ablations.png")
     return rows
 
 

@@ -36,7 +36,7 @@ CARD = "README.md"
 SHIFTS = {"text": 0.2, "image": 12.0, "audio": 3.0, "video": 12.0}
 """Shift of each modality's sampler: how far its steps crowd towards the noise, where its structure is decided.
 
-The less, the earlier it is settled: a text speaks first, then the sound, what is seen follows (docs/bridges.md)."""
+The less, the earlier it is settled: a text speaks first, then the sound, what is seen follows (docs/choices.md)."""
 
 
 def schedulers() -> dict[str, Any]:
