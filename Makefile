@@ -36,6 +36,7 @@ $(BIN)/python:
 
 # A stamp is newer than what the install was made from: a warm run installs nothing.
 $(STAMPS)/run: pyproject.toml setup.py | $(BIN)/python
+	@echo "Installing codi and what it stands on into $(VENV): minutes, and some GB the first time."
 	$(PIP) --editable .
 	@mkdir -p $(STAMPS) && touch $@
 
