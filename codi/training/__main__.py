@@ -39,7 +39,6 @@ STAGES: dict[str, Stage] = {
     "prompt_video": _stage("media_prompts", "train_video"),
     "latents_video": _stage("latents", "build_video"),
     "latents_tinted": _stage("latents", "build_tinted"),
-    "latents_reshaped": _stage("latents", "build_reshaped"),
     "latents_audio": _stage("latents", "build_audio"),
     "latents_detuned": _stage("latents", "build_detuned"),
     "critic_text": _stage("critic", "train_text"),

@@ -62,7 +62,7 @@ def object_cells(count: int, side: int = 8) -> torch.Tensor:
 
 @torch.no_grad()
 def build(name: str, count: int, until: int) -> None:
-    """Fill the latents of `name` ("video", "tinted", "reshaped", "audio" or "detuned"), going on where it stopped.
+    """Fill the latents of `name` ("video", "tinted", "audio" or "detuned"), going on where it stopped.
 
     Args:
         count: clips that the store has room for.
@@ -107,10 +107,6 @@ def _encode_tinted(autoencoder: PatchAutoencoder, scenes: list[Scene]) -> torch.
     return _encode_video(autoencoder, [tinted(scene) for scene in scenes])
 
 
-def _encode_reshaped(autoencoder: PatchAutoencoder, scenes: list[Scene]) -> torch.Tensor:
-    return _encode_video(autoencoder, [reshaped(scene) for scene in scenes])
-
-
 def _encode_audio(autoencoder: PatchAutoencoder, scenes: list[Scene]) -> torch.Tensor:
     return autoencoder.encode(mel_picture(torch.from_numpy(np.stack([render_audio(scene) for scene in scenes]))))
 
@@ -142,15 +138,8 @@ def tinted(scene: Scene) -> Scene:
     return replace(scene, look=replace(scene.look, hue=hue))
 
 
-def reshaped(scene: Scene) -> Scene:
-    """The scene with another shape, and the same in everything else."""
-    others = [shape for shape in FACTORS["shape"] if shape != scene.shape]
-    return replace(scene, shape=str(np.random.default_rng((scene.seed, 17)).choice(others)))
-
-
 _ENCODERS = {
     "video": ("image", _encode_video, (16, 12, 8, 8)),
-    "reshaped": ("image", _encode_reshaped, (16, 12, 8, 8)),
     "tinted": ("image", _encode_tinted, (16, 12, 8, 8)),
     "audio": ("audio", _encode_audio, (16, 4, 32)),
     "detuned": ("audio", _encode_detuned, (16, 4, 32)),
@@ -165,11 +154,6 @@ def build_video(settings: DictConfig) -> None:
 def build_tinted(settings: DictConfig) -> None:
     """Stage `latents_tinted`."""
     build("tinted", settings.count, settings.until)
-
-
-def build_reshaped(settings: DictConfig) -> None:
-    """Stage `latents_reshaped`."""
-    build("reshaped", settings.count, settings.until)
 
 
 def build_audio(settings: DictConfig) -> None:

@@ -1,15 +1,13 @@
 """Stage `painter_video`: the image denoiser adapted to drawing clips.
 
-The last of a clip is drawn frame by frame, by the image denoiser, from what the clip transformer estimates. The image
-denoiser has seen no such estimate: a small star that came out as a blob stays one, and hues drift. Low-rank adapters
-(Hu et al. 2022, "LoRA") learn from two kinds of frames, each asked for what should have been there. Drafts are what the
-transformer leaves of scenes from states that it reached by itself. Mixed frames are between a scene and the same one
-with another shape; where the prompt names the shape that is the one to draw, and else the nearer one.
+The last of a clip is drawn frame by frame, by an image denoiser, from what the clip transformer estimates. The one that
+draws pictures has seen no such estimate: a small star that came out as a blob stays one. Low-rank adapters (Hu et al.
+2022, "LoRA") learn from drafts, which are what the transformer leaves of scenes from states that it reached by itself;
+asked for is the scene.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -28,11 +26,9 @@ from codi.training import latents
 from codi.training.bridges import frozen_bases
 from codi.training.critic import Critic, load_critic
 from codi.training.denoisers import UNTIMED, write_attention_out
-from codi.training.facts import facts_of
 from codi.training.levels import shifted
 from codi.training.loop import FitConfig, Losses, built_once, fit, has_bf16, runs_folder
 from codi.types import ClipSpec, Tokens
-from codi.worlds.sounding_shapes.factors import FACTORS
 
 STAGE: Final = "painter_video"
 ADAPTED: Final = [
@@ -49,13 +45,11 @@ ADAPTED: Final = [
 ]
 """Layers of the UNet that get adapters: all but what knows the level, and the first and the last."""
 
-GRID: Final = shifted(torch.arange(9, 0, -1) / 20, 6.0)
+GRID: Final = shifted(torch.arange(11, 0, -1) / 20, 6.0)
 """Levels that drafts are made along, of which each of the last three leaves an estimate."""
 
 SHOWN_AT: Final = ((0.35, 0.55), (0.25, 0.45), (0.12, 0.3))
 """Levels at which the painter is shown those three."""
-
-SHAPE: Final = list(FACTORS).index("shape")
 
 
 @dataclass(frozen=True)
@@ -79,7 +73,7 @@ class Frames:
 
 
 class Scenes:
-    """The training scenes, as all kinds of frames need them."""
+    """The training scenes."""
 
     def __init__(self) -> None:
         self.store = latents.load("video")
@@ -125,33 +119,6 @@ class Drafts:
         )
 
 
-class Mixed:
-    """Frames between a scene and the same one with another shape; the two differ in nothing else."""
-
-    def __init__(self, scenes: Scenes) -> None:
-        self.scenes, self.other = scenes, latents.load("reshaped")
-        changed = [latents.reshaped(latents.scene_at(row)) for row in range(len(self.other))]
-        self.facts = torch.tensor([facts_of(scene, set(FACTORS)) for scene in changed])
-
-    def draw(self, rng: np.random.Generator, batch: int) -> Frames:
-        """Frames of them: where the prompt names the shape, up to eight tenths of the way; else near one of the two."""
-        rows, frames = rng.integers(0, len(self.other), batch), rng.integers(0, self.scenes.store.shape[1], batch)
-        own, other = self.scenes.frame(rows, frames), torch.from_numpy(self.other[rows, frames]).float()
-        prompt, named = self.scenes.prompts.draw(self.scenes.facts[rows], rng)
-        told = (named[:, SHAPE] >= 0).numpy()
-        near, towards = 0.3 * rng.random(batch), rng.random(batch) < 0.5
-        way = np.where(told, 0.8 * rng.random(batch), np.where(towards, 1 - near, near))
-        asked = torch.from_numpy(told | towards)
-        return Frames(
-            torch.lerp(other, own, _wide(way)),
-            torch.where(asked[:, None, None, None], own, other),
-            torch.from_numpy(SHOWN_AT[-1][0] + (SHOWN_AT[0][1] - SHOWN_AT[-1][0]) * rng.random(batch)).float(),
-            prompt,
-            torch.where(asked[:, None], self.scenes.facts[rows], self.facts[rows]),
-            self.scenes.cells[rows, frames][:, None],
-        )
-
-
 @torch.no_grad()
 def drafts(transformer: torch.nn.Module, scenes: Scenes, settings: DictConfig) -> dict[str, torch.Tensor]:
     """Scenes noised to a level of GRID and denoised along it by the transformer alone, and what that leaves.
@@ -193,31 +160,25 @@ class Objective:
 
     Attributes:
         painter: learns.
-        sources: where frames come from, and the share of a batch that each gives.
+        drafts: what it learns from.
         critic: reads what is drawn.
         weight: of what it finds wrong.
         gain: weight of the object, beside that of everything else.
     """
 
     painter: ImageDenoiser
-    sources: Mapping[str, tuple[Drafts | Mixed, float]]
+    drafts: Drafts
     critic: Critic
     weight: float
     gain: float
 
     def loss(self, rng: np.random.Generator, batch: int) -> Losses:
-        """Of one batch: "loss" and its parts, the squared errors of each kind of frames and what the critic finds."""
-        errors: Losses = {}
-        error, wrong = torch.zeros(()), torch.zeros(())
-        for name, (source, share) in self.sources.items():
-            count = round(share * batch)
-            frames = source.draw(rng, count)
-            drawn = self.drawn(frames)
-            weight = 1 + self.gain * frames.object
-            errors[name] = (weight * (drawn - frames.wanted).square()).mean() / weight.mean()
-            error = error + count / batch * errors[name]
-            wrong = wrong + count / batch * self.critic.error(drawn, frames.facts, None).mean()
-        return {"loss": 10 * error + self.weight * wrong, **errors, "wrong": wrong}
+        """Of one batch: "loss" and its parts, the squared error and what the critic finds."""
+        frames = self.drafts.draw(rng, batch)
+        drawn, weight = self.drawn(frames), 1 + self.gain * frames.object
+        error = (weight * (drawn - frames.wanted).square()).mean() / weight.mean()
+        wrong = self.critic.error(drawn, frames.facts, None).mean()
+        return {"loss": 10 * error + self.weight * wrong, "error": error, "wrong": wrong}
 
     def drawn(self, frames: Frames) -> torch.Tensor:
         """The painter's estimates."""
@@ -258,11 +219,8 @@ def train_video(settings: DictConfig) -> None:
     unet = adapted(bases["image_denoiser"], settings.rank, Path(settings.start) if settings.start else None)
     if settings.fit.get("bf16") and has_bf16(torch.device("cpu")):
         write_attention_out(unet)
-    share = float(settings.mixed)
-    sources: dict[str, tuple[Drafts | Mixed, float]] = {"drafts": (Drafts(scenes, **drafted), 1 - share)}
-    if share:
-        sources["mixed"] = (Mixed(scenes), share)
-    objective = Objective(ImageDenoiser(unet), sources, load_critic("image"), settings.critic, settings.gain)
+    learned = Drafts(scenes, **drafted)
+    objective = Objective(ImageDenoiser(unet), learned, load_critic("image"), settings.critic, settings.gain)
     folder = fit(STAGE, unet, objective.loss, FitConfig(**settings.fit), objective.validate)
     unet.save_lora_adapter(folder / "adapters", weight_name="adapters.safetensors")
     merged(unet).save_pretrained(folder / "final")

@@ -11,58 +11,36 @@ import torch
 from codi.modalities.image.denoiser import ImageDenoiser, image_unet
 from codi.training import painters
 from codi.training.denoisers import UNTIMED
-from codi.training.latents import reshaped, scene_at
 from codi.types import Denoised, Tokens
-from codi.worlds.sounding_shapes.render import render_video
 
-COUNT, STAR, HEART = 4, 3, 4
+COUNT, STAR = 4, 3
 
 
 @pytest.fixture
 def scenes(monkeypatch):
-    """Four scenes that show stars; frame f of scene n bears 16 n + f, the same with another shape 1000 more."""
+    """Four scenes that show stars; frame f of scene n bears 16 n + f."""
     own = (np.arange(COUNT)[:, None] * 16 + np.arange(16)).astype(np.float16)
-    stores = {"video": own, "reshaped": own + 1000}
-    spread = {name: np.tile(store[..., None, None, None], (12, 8, 8)) for name, store in stores.items()}
-    monkeypatch.setattr(painters.latents, "load", lambda name: spread[name])
+    store = np.tile(own[..., None, None, None], (12, 8, 8))
+    monkeypatch.setattr(painters.latents, "load", lambda name: store)
     monkeypatch.setattr(painters.latents, "facts_table", lambda count: torch.full((count, 5), STAR))
     monkeypatch.setattr(painters.latents, "object_cells", lambda count: torch.ones(count, 16, 8, 8))
-    monkeypatch.setattr(painters, "facts_of", lambda scene, named: (HEART,) * 5)
-    words = SimpleNamespace(named=True)
 
     def draw(facts, rng):
-        named = facts.clone() if words.named else torch.full_like(facts, -1)
-        return Tokens(torch.ones(len(facts), 1, 1), None, torch.zeros(len(facts), 1)), named
+        return Tokens(torch.ones(len(facts), 1, 1), None, torch.zeros(len(facts), 1)), facts
 
     monkeypatch.setattr(painters.latents, "Prompts", lambda: SimpleNamespace(draw=draw))
-    return SimpleNamespace(all=painters.Scenes(), words=words)
+    return painters.Scenes()
 
 
 def number(latents):
     return latents[:, 0, 0, 0]
 
 
-def test_where_the_prompt_names_the_shape_it_is_wanted_whatever_is_shown(scenes):
-    frames = painters.Mixed(scenes.all).draw(np.random.default_rng(0), 256)
-    assert (number(frames.wanted) < 1000).all() and (frames.facts == STAR).all()
-    off = (number(frames.shown) - number(frames.wanted)) / 1000
-    assert off.min() >= 0.19 and off.max() > 0.9  # (half precision rounds what is shown)
-
-
-def test_where_it_does_not_the_nearer_one_is_wanted(scenes):
-    scenes.words.named = False
-    frames = painters.Mixed(scenes.all).draw(np.random.default_rng(0), 256)
-    assert ((number(frames.shown) - number(frames.wanted)).abs() < 310).all()
-    wants_other = number(frames.wanted) >= 1000
-    assert 64 < wants_other.sum() < 192
-    assert ((frames.facts == HEART).all(1) == wants_other).all()
-
-
 def test_drafts_stand_beside_their_own_frames_at_the_levels_they_were_left_at(scenes):
     rows = torch.tensor([2, 0, 3])
     frame = torch.arange(16).view(1, 1, 16, 1, 1).expand(3, 12, 16, 8, 8)
     left = torch.stack([16 * n + frame + 0.25 * torch.arange(1, 4).view(3, 1, 1, 1, 1) for n in rows])
-    frames = painters.Drafts(scenes.all, rows, left).draw(np.random.default_rng(0), 400)
+    frames = painters.Drafts(scenes, rows, left).draw(np.random.default_rng(0), 400)
     off = number(frames.shown) - number(frames.wanted)
     assert (off >= 0).all() and (off <= 0.75).all()
     for k, (low, high) in enumerate(painters.SHOWN_AT):
@@ -121,31 +99,13 @@ def test_adapters_begin_as_nothing_go_on_from_a_file_and_end_in_the_weights(tmp_
     assert torch.allclose(drawn(), with_adapters, atol=1e-4)
 
 
-def test_a_reshaped_scene_differs_in_its_shape_alone():
-    for row in range(8):
-        scene = scene_at(row)
-        other = reshaped(scene)
-        assert other.shape != scene.shape
-        assert {k: v for k, v in other.factors.items() if k != "shape"} == {
-            k: v for k, v in scene.factors.items() if k != "shape"
-        }
-        corner = np.s_[:, :4, :4]
-        assert np.array_equal(render_video(scene)[corner], render_video(other)[corner])
-        assert not np.array_equal(render_video(scene), render_video(other))
-
-
-def test_a_batch_is_shared_between_the_kinds_of_frames_and_what_is_drawn_right_costs_nothing():
+def test_what_is_drawn_right_costs_nothing_but_what_the_critic_misses():
     torch.manual_seed(0)
-    asked = []
 
-    def source(name):
-        def draw(rng, count):
-            asked.append((name, count))
-            wanted = torch.randn(count, 12, 8, 8)
-            facts, ones = torch.zeros(count, 5), torch.ones(count, 1, 8, 8)
-            return painters.Frames(wanted, wanted, torch.full((count,), 0.5), Tokens(wanted), facts, ones)
-
-        return SimpleNamespace(draw=draw)
+    def draw(rng, count):
+        wanted = torch.randn(count, 12, 8, 8)
+        facts, ones = torch.zeros(count, 5), torch.ones(count, 1, 8, 8)
+        return painters.Frames(wanted, wanted, torch.full((count,), 0.5), Tokens(wanted), facts, ones)
 
     class Right:
         """Knows the picture, which it gets as its prompt."""
@@ -154,8 +114,6 @@ def test_a_batch_is_shared_between_the_kinds_of_frames_and_what_is_drawn_right_c
             return Denoised((seen - prompt.states) / level.view(-1, 1, 1, 1), torch.zeros(()))
 
     critic = SimpleNamespace(error=lambda drawn, facts, events: torch.full((len(drawn),), 2.0))
-    sources = {"drafts": (source("drafts"), 0.75), "mixed": (source("mixed"), 0.25)}
-    losses = painters.Objective(Right(), sources, critic, 0.5, 3.0).loss(np.random.default_rng(0), 8)
-    assert asked == [("drafts", 6), ("mixed", 2)]
-    assert losses["drafts"] < 1e-8 and losses["mixed"] < 1e-8
+    losses = painters.Objective(Right(), SimpleNamespace(draw=draw), critic, 0.5, 3.0).loss(np.random.default_rng(0), 8)
+    assert losses["error"] < 1e-8
     assert losses["loss"].item() == pytest.approx(0.5 * 2.0, abs=1e-5)
