@@ -2,12 +2,13 @@
 
 The last of a clip is drawn frame by frame, by an image denoiser, from what the clip transformer estimates. The one that
 draws pictures has seen no such estimate: a small star that came out as a blob stays one. Low-rank adapters (Hu et al.
-2022, "LoRA") learn from drafts, which are what the transformer leaves of scenes from states that it reached by itself;
-asked for is the scene.
+2022, "LoRA") learn from drafts, which are what the transformer leaves of scenes from states that it reached by itself.
+Where the object is the scene is asked for, elsewhere what the one that draws pictures makes of the draft.
 """
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -160,6 +161,7 @@ class Objective:
 
     Attributes:
         painter: learns.
+        picture: the image denoiser as it is.
         drafts: what it learns from.
         critic: reads what is drawn.
         weight: of what it finds wrong.
@@ -167,6 +169,7 @@ class Objective:
     """
 
     painter: ImageDenoiser
+    picture: ImageDenoiser
     drafts: Drafts
     critic: Critic
     weight: float
@@ -175,22 +178,27 @@ class Objective:
     def loss(self, rng: np.random.Generator, batch: int) -> Losses:
         """Of one batch: "loss" and its parts, the squared error and what the critic finds."""
         frames = self.drafts.draw(rng, batch)
-        drawn, weight = self.drawn(frames), 1 + self.gain * frames.object
-        error = (weight * (drawn - frames.wanted).square()).mean() / weight.mean()
-        wrong = self.critic.error(drawn, frames.facts, None).mean()
-        return {"loss": 10 * error + self.weight * wrong, "error": error, "wrong": wrong}
-
-    def drawn(self, frames: Frames) -> torch.Tensor:
-        """The painter's estimates."""
         spread = frames.level.view(-1, 1, 1, 1)
         seen = (1 - spread) * frames.shown + spread * torch.randn_like(frames.shown)
-        return seen - spread * self.painter(seen, frames.level, frames.prompt, UNTIMED).sample.float()
+        with torch.no_grad():
+            kept = _estimate(self.picture, seen, frames)
+        drawn, weight = _estimate(self.painter, seen, frames), 1 + self.gain * frames.object
+        wanted = torch.lerp(kept, frames.wanted, frames.object)
+        error = (weight * (drawn - wanted).square()).mean() / weight.mean()
+        wrong = self.critic.error(torch.lerp(kept, drawn, frames.object), frames.facts, None).mean()
+        return {"loss": 10 * error + self.weight * wrong, "error": error, "wrong": wrong}
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
         """The same, of the same frames each time."""
         torch.manual_seed(11)
         return {name: float(value) for name, value in self.loss(np.random.default_rng(11), 256).items()}
+
+
+def _estimate(painter: ImageDenoiser, seen: torch.Tensor, frames: Frames) -> torch.Tensor:
+    """What it makes of noised frames, clean."""
+    velocity = painter(seen, frames.level, frames.prompt, UNTIMED).sample.float()
+    return seen - frames.level.view(-1, 1, 1, 1) * velocity
 
 
 def adapted(unet: UNet2DConditionModel, rank: int, start: Path | None = None) -> UNet2DConditionModel:
@@ -216,11 +224,13 @@ def train_video(settings: DictConfig) -> None:
     bases: dict[str, Any] = frozen_bases()
     scenes, path = Scenes(), runs_folder() / STAGE / "drafts.pt"
     drafted = built_once(path, lambda: drafts(bases["video_denoiser"], scenes, settings.drafts))
-    unet = adapted(bases["image_denoiser"], settings.rank, Path(settings.start) if settings.start else None)
+    picture = bases["image_denoiser"]
+    unet = adapted(deepcopy(picture), settings.rank, Path(settings.start) if settings.start else None)
     if settings.fit.get("bf16") and has_bf16(torch.device("cpu")):
         write_attention_out(unet)
     learned = Drafts(scenes, **drafted)
-    objective = Objective(ImageDenoiser(unet), learned, load_critic("image"), settings.critic, settings.gain)
+    both = ImageDenoiser(unet), ImageDenoiser(picture)
+    objective = Objective(*both, learned, load_critic("image"), settings.critic, settings.gain)
     folder = fit(STAGE, unet, objective.loss, FitConfig(**settings.fit), objective.validate)
     unet.save_lora_adapter(folder / "adapters", weight_name="adapters.safetensors")
     merged(unet).save_pretrained(folder / "final")

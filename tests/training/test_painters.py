@@ -99,21 +99,37 @@ def test_adapters_begin_as_nothing_go_on_from_a_file_and_end_in_the_weights(tmp_
     assert torch.allclose(drawn(), with_adapters, atol=1e-4)
 
 
-def test_what_is_drawn_right_costs_nothing_but_what_the_critic_misses():
-    torch.manual_seed(0)
+class Painter:
+    """Draws its prompt, which is what is wanted, and elsewhere than in the left half the same plus `off`."""
+
+    def __init__(self, off):
+        self.off = off
+
+    def __call__(self, seen, level, prompt, clock):
+        drawn = prompt.states.clone()
+        drawn[..., 4:] += self.off
+        return Denoised((seen - drawn) / level.view(-1, 1, 1, 1), torch.zeros(()))
+
+
+def lost(painter, picture):
+    """The losses where the object fills the left half, and the critic always misses two."""
 
     def draw(rng, count):
-        wanted = torch.randn(count, 12, 8, 8)
-        facts, ones = torch.zeros(count, 5), torch.ones(count, 1, 8, 8)
-        return painters.Frames(wanted, wanted, torch.full((count,), 0.5), Tokens(wanted), facts, ones)
-
-    class Right:
-        """Knows the picture, which it gets as its prompt."""
-
-        def __call__(self, seen, level, prompt, clock):
-            return Denoised((seen - prompt.states) / level.view(-1, 1, 1, 1), torch.zeros(()))
+        torch.manual_seed(0)
+        wanted, object_ = torch.randn(count, 12, 8, 8), torch.zeros(count, 1, 8, 8)
+        object_[..., :4] = 1
+        levels = torch.full((count,), 0.5)
+        return painters.Frames(wanted, wanted, levels, Tokens(wanted), torch.zeros(count, 5), object_)
 
     critic = SimpleNamespace(error=lambda drawn, facts, events: torch.full((len(drawn),), 2.0))
-    losses = painters.Objective(Right(), SimpleNamespace(draw=draw), critic, 0.5, 3.0).loss(np.random.default_rng(0), 8)
-    assert losses["error"] < 1e-8
-    assert losses["loss"].item() == pytest.approx(0.5 * 2.0, abs=1e-5)
+    drafts = SimpleNamespace(draw=draw)
+    return painters.Objective(painter, picture, drafts, critic, 0.5, 3.0).loss(np.random.default_rng(0), 8)
+
+
+def test_beside_the_object_the_image_denoiser_is_kept():
+    assert lost(Painter(0.7), Painter(0.7))["error"] < 1e-8
+    assert lost(Painter(0.0), Painter(0.7))["error"].item() == pytest.approx(0.7**2 / (1 + 4), rel=1e-3)
+
+
+def test_what_the_critic_misses_costs_even_where_nothing_else_does():
+    assert lost(Painter(0.7), Painter(0.7))["loss"].item() == pytest.approx(0.5 * 2.0, abs=1e-5)
