@@ -1,8 +1,8 @@
 """Experts of the comparison's own, trained from nothing, and one network of both modalities: a unified model.
 
 All are one kind of transformer over tokens, of one stream or of two; the unified model is wider and deeper, with as
-many parameters as the experts and their bridges. Whichever decides what happens in a clip, codi-mini's image denoiser
-draws its frames. A change of the constants here needs fresh stages: move them in the runs folder away.
+many parameters as the experts and their bridges. Whichever decides what happens in a clip, codi-mini's painter draws
+its frames. A change of the constants here needs fresh stages: move them in the runs folder away.
 """
 
 from __future__ import annotations

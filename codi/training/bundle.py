@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers import UNet2DConditionModel
 from omegaconf import DictConfig
 from torch import nn
 from tqdm.auto import tqdm
@@ -36,6 +37,7 @@ _PARTS: dict[str, tuple[str, type[Any]]] = {
     "image_autoencoder": ("autoencoder_image/final", PatchAutoencoder),
     "audio_autoencoder": ("autoencoder_audio/final", PatchAutoencoder),
     "audio_vocoder": ("vocoder/final", Vocoder),
+    "video_painter": ("painter_video/final", UNet2DConditionModel),
     **BASES,
 }
 """By component, its folder below the runs folder and its class."""

@@ -28,7 +28,7 @@ def clip(frames: int = 6) -> tuple[torch.Tensor, Tokens, torch.Tensor]:
 
 
 @torch.no_grad()
-def test_the_transformer_decides_near_the_noise_and_the_image_denoiser_draws_near_the_picture(transformer):
+def test_the_transformer_decides_near_the_noise_and_the_painter_draws_near_the_picture(transformer):
     latent, prompt, clock = clip()
     both, alone = VideoDenoiser(transformer, image_unet(widths=(16, 32)).eval()), VideoDenoiser(transformer)
     high, low, between = (torch.full((2,), level) for level in (DECIDED, DRAWN, (DRAWN + DECIDED) / 2))

@@ -1,4 +1,4 @@
-"""Video: the image autoencoder frame by frame, a transformer beside the image denoiser."""
+"""Video: the image autoencoder frame by frame, a transformer that decides and a painter that draws."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ MODALITY = Modality(
         "ClipTransformer": "codi.networks.clip_transformer",
     },
     prompts=("video_prompt_encoder",),
-    stands=("image_autoencoder", "image_denoiser", "video_denoiser", "video_environment_encoder"),
+    stands=("image_autoencoder", "video_painter", "video_denoiser", "video_environment_encoder"),
     generates=(
         "image_autoencoder",
-        "image_denoiser",
+        "video_painter",
         "video_denoiser",
         "video_environment_encoder",
         "video_bridge",

@@ -1,9 +1,9 @@
-"""The video denoiser: a transformer that decides what happens, and the image denoiser that draws it frame by frame.
+"""The video denoiser: a transformer that decides what happens, and a painter that draws it frame by frame.
 
 Experts by noise level (eDiff-I, Balaji et al. 2022): near the noise, where a clip's motion is settled, a transformer
-over all patches of all frames; near the picture the frozen image UNet, which knows what things look like. As in
-AnimateDiff, a trained module moves a frozen image model. It draws what the transformer estimates, all frames under the
-same noise: drawn each under its own, a still object trembles.
+over all patches of all frames; near the picture a UNet that draws pictures, fitted to drawing clips (stage
+`painter_video`). As in AnimateDiff, a trained module moves an image model. It draws what the transformer estimates, all
+frames under the same noise: drawn each under its own, a still object trembles.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SLOTS = 4
 """Environment tokens of a frame: its quarters."""
 
 DRAWN, DECIDED = 0.3, 0.5
-"""Levels: below the first the image denoiser alone predicts, above the second the transformer alone, both between."""
+"""Levels: below the first the painter alone predicts, above the second the transformer alone, both between."""
 
 
 class VideoDenoiser:
@@ -33,15 +33,15 @@ class VideoDenoiser:
 
     Args:
         transformer: over clips.
-        image: draws the frames; without it the transformer predicts at every level.
+        painter: a UNet of the image denoiser's form; without it the transformer predicts at every level.
         bridge: the readers in the transformer. What partners change is settled above DRAWN.
     """
 
     def __init__(
-        self, transformer: ClipTransformer, image: UNet2DConditionModel | None = None, bridge: Bridge | None = None
+        self, transformer: ClipTransformer, painter: UNet2DConditionModel | None = None, bridge: Bridge | None = None
     ) -> None:
         self.model = transformer
-        self.painter = None if image is None else ImageDenoiser(image)
+        self.painter = None if painter is None else ImageDenoiser(painter)
         self.port = Port(transformer, bridge)
 
     def __call__(
@@ -70,22 +70,22 @@ class VideoDenoiser:
         return Denoised(sample, lambda: _quarters(decided()[1], latent))
 
     def _drawn(self, latent: torch.Tensor, velocity: torch.Tensor, level: torch.Tensor, prompt: Tokens) -> torch.Tensor:
-        """The velocity to what the image denoiser makes of the transformer's estimate.
+        """The velocity to what the painter makes of the transformer's estimate.
 
         It sees the estimate of each frame under the noise of the first, so that what stands still is drawn the same in
         all of them.
         """
         assert self.painter is not None
-        spread = level.view(-1, 1, 1, 1, 1).to(latent.dtype).clamp_min(1e-3)
-        estimate = latent - spread * velocity
+        sigma = level.view(-1, 1, 1, 1, 1).to(latent.dtype).clamp_min(1e-3)
+        estimate = latent - sigma * velocity
         common = (velocity + estimate)[:, :, :1]
-        seen = (1 - spread) * estimate + spread * common
-        drawn = seen - spread * _drawn(self.painter, seen, level, prompt)
-        return (latent - drawn) / spread
+        seen = (1 - sigma) * estimate + sigma * common
+        drawn = seen - sigma * _by_frame(self.painter, seen, level, prompt)
+        return (latent - drawn) / sigma
 
 
-def _drawn(painter: ImageDenoiser, latent: torch.Tensor, level: torch.Tensor, prompt: Tokens) -> torch.Tensor:
-    """What the image denoiser predicts for each frame, in the latent's shape."""
+def _by_frame(painter: ImageDenoiser, latent: torch.Tensor, level: torch.Tensor, prompt: Tokens) -> torch.Tensor:
+    """What the painter predicts for each frame, in the latent's shape."""
     frames = latent.shape[2]
     bias = None if prompt.bias is None else prompt.bias.repeat_interleave(frames, 0)
     asked = Tokens(prompt.states.repeat_interleave(frames, 0), bias=bias)

@@ -27,7 +27,7 @@ class VideoEngine:
         self.environment = parts.get("video_environment_encoder")
         transformer = parts.get("video_denoiser")
         if transformer is not None:
-            self.denoiser = VideoDenoiser(transformer, parts.get("image_denoiser"), parts.get("video_bridge"))
+            self.denoiser = VideoDenoiser(transformer, parts.get("video_painter"), parts.get("video_bridge"))
 
     def prompt(self, media: Sequence[Video]) -> torch.Tensor:
         """Clips -> tokens [batch, K, width], from their first 2 seconds."""
