@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import pkgutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -21,9 +21,9 @@ from codi.types import InputError
 class MediaModule(Protocol):
     """What `codi/modalities/<name>/media.py` offers.
 
-    It may also offer `parse(value, name)`, for media that can be typed on the command line itself, and
-    `CARRIES`, `attach(media, other)`, `mux_original(path, other, out, recipe)`, for files that hold another modality
-    beside their own.
+    It may also offer `parse(value, name)`, for media that can be typed on the command line itself; `forget(path)`,
+    where recipes stand beside files; `CARRIES`, `attach(media, other)` and `mux_original(path, other, out, recipe)`,
+    for files that hold another modality beside their own.
     """
 
     SUFFIX: str
@@ -32,6 +32,9 @@ class MediaModule(Protocol):
 
     def sniff(self, path: Path) -> bool:
         """Whether the content of the file is of this modality."""
+
+    def check(self, media: Any, name: str) -> Media:
+        """A medium as Python gives it, in the form that the engine takes; InputError says what is wrong with it."""
 
     def read(self, path: Path) -> Media:
         """Read the file; InputError says what is wrong with it."""
@@ -45,7 +48,7 @@ class MediaModule(Protocol):
 
 @lru_cache(maxsize=1)
 def formats() -> Mapping[str, MediaModule]:
-    """The media side of each modality, by name: one for each folder of `codi/modalities` that has one."""
+    """The media side of each modality, by name: one for each folder of `codi/modalities`."""
     folders = (found.name for found in pkgutil.iter_modules(codi.modalities.__path__) if found.ispkg)
     modules = {name: importlib.import_module(f"codi.modalities.{name}.media") for name in sorted(folders)}
     return cast("Mapping[str, MediaModule]", modules)
@@ -113,6 +116,12 @@ def file_name(name: str, index: int, count: int) -> str:
     return f"{name}{'' if count == 1 else f'_{index}'}{formats()[name].SUFFIX}"
 
 
+def written(outputs: Sequence[str], given: Collection[str], count: int) -> list[str]:
+    """The files that `save` writes: of the outputs, and of given files that carry one of them."""
+    carrying = [name for name in given if getattr(formats()[name], "CARRIES", "") in outputs]
+    return [file_name(name, index, count) for name in (*outputs, *carrying) for index in range(count)]
+
+
 def save(
     made: Mapping[str, Sequence[Media]], folder: Path, recipe: str | None, given: Mapping[str, Path] | None = None
 ) -> list[Path]:
@@ -141,7 +150,17 @@ def save(
                 _write(name, _carrying(name, media, made, index), stage / names[-1], recipe)
         for name, path in (given or {}).items():
             names += _mux(name, path, made, stage, recipe)
+    if recipe is None:
+        _forget(made, folder)
     return [folder / name for name in names]
+
+
+def _forget(made: Mapping[str, Sequence[Media]], folder: Path) -> None:
+    """Remove recipes beside files that were written anew without one: they are of what stood there before."""
+    for name, several in made.items():
+        forget: Any = getattr(formats()[name], "forget", None)
+        for index in range(len(several)) if forget else ():
+            forget(folder / file_name(name, index, len(several)))
 
 
 def _write(name: str, media: Media, path: Path, recipe: str | None) -> None:

@@ -107,6 +107,24 @@ def check_audio(audio: Audio, name: str) -> Audio:
     return Audio(audio.samples / np.float32(peak), audio.rate) if peak > 1 else audio
 
 
+def check_pictures(pictures: Any, name: str, axes: str) -> NDArray[np.uint8]:
+    """Pixels that can be used: uint8, of the axes that `axes` names, none of them empty.
+
+    Raises:
+        InputError: anything else.
+    """
+    count = axes.count(",") + 1
+    is_array = isinstance(pictures, np.ndarray) and pictures.dtype == np.uint8 and pictures.ndim == count
+    if is_array and pictures.shape[-1] == 3 and pictures.size:
+        return pictures
+    raise InputError(name, f"is {kind_of(pictures)}", f"give uint8 [{axes}], at least one pixel")
+
+
+def kind_of(thing: Any) -> str:
+    """What a thing is, in words for an error message: its type, of an array the numbers and the shape."""
+    return f"{thing.dtype} {list(thing.shape)}" if isinstance(thing, np.ndarray) else f"of type {type(thing).__name__}"
+
+
 def check_seconds(seconds: float, name: str, limit: float = MAX_SECONDS) -> None:
     """Refuse media that is too long to decode.
 

@@ -1,4 +1,4 @@
-"""What a modality is, and the registry: every folder of `codi/modalities` that has an `engine.py` is one."""
+"""What a modality is, and the registry: every folder of `codi/modalities` that declares one."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ class Modality:
             others), as a given and as an output. Components may be shared: video names the image autoencoder.
         joins: components that an output needs beside those where anything else stands on the timeline.
         engine: imports torch and returns the class that runs the modality.
+        instant: whether a given may stand at an instant of the clip.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Modality:
     generates: tuple[str, ...]
     engine: Callable[[], type[Engine]]
     joins: tuple[str, ...] = ()
+    instant: bool = False
 
     @property
     def components(self) -> tuple[str, ...]:
@@ -168,7 +170,7 @@ class Whole(Unpinned):
 
     def held(self, part: Part, clip: ClipSpec) -> torch.Tensor:
         """See Engine."""
-        raise InputError("given", "cannot stand in part in this modality", "give it whole, or leave it out")
+        raise InputError(f"given {str(part.media)[:40]!r}", "cannot stand in part", "give it whole, or leave it out")
 
     def mend(self, made: Any, part: Part, clip: ClipSpec) -> Any:
         """See Engine."""

@@ -14,9 +14,10 @@ from diffusers import DiffusionPipeline
 from codi import conditioning, files
 from codi.bundles import find_bundle, pipeline_name
 from codi.defaults import CODI_MINI, Defaults
+from codi.givens import Stands
 from codi.manifest import check_bundle
 from codi.modality import Engine, Modality, registry
-from codi.request import Call, Media, Prompts, Scale, Stands, names_of, own, resolve
+from codi.request import Call, Media, Prompts, Scale, names_of, own, resolve, usable
 from codi.sampling import denoise
 from codi.staging import Conditioning, Stage
 from codi.types import ClipSpec, InputError, Tokens
@@ -57,12 +58,14 @@ class CoDiOutput:
         return self.media[name] if self.several else self.media[name][0]
 
     def save(self, folder: str | Path) -> list[Path]:
-        """Write every output under the folder, as `codi generate` does, and return the files."""
+        """Write every output under the folder, made where it is missing, and return the files.
+
+        Raises:
+            InputError: something cannot be written; then nothing is.
+        """
         import json
 
-        target = Path(folder)
-        target.mkdir(parents=True, exist_ok=True)
-        return files.save(self.media, target, json.dumps(self.recipe, default=str))
+        return files.save(self.media, Path(folder), json.dumps(self.recipe, default=str))
 
 
 class CoDiPipeline(DiffusionPipeline):
@@ -77,11 +80,12 @@ class CoDiPipeline(DiffusionPipeline):
     """Whether what is given prompts too, where its modality is no input: bridges alone carry little of what it is."""
     defaults: Defaults = CODI_MINI
     """Steps, scales and companions where a call names none."""
+    _engines: dict[str, Engine]
+    _left_out: frozenset[str] = frozenset()
 
     def __init__(self, /, **components: Any) -> None:
         super().__init__()
         self.register_modules(**{name: components.get(name) for name in component_names(self.modalities())})
-        self._engines: dict[str, Engine] = {}
 
     __init__.__signature__ = component_signature(registry())  # type: ignore[attr-defined]
 
@@ -161,12 +165,16 @@ class CoDiPipeline(DiffusionPipeline):
             options = {"inputs": inputs, "given": given, "outputs": outputs, "companions": companions, **options}
             return kind.from_pretrained(bundle, bridge_prompting=bridge_prompting, **options)
         check_bundle(folder)
+        left_out: dict[str, None] = {}
         if not (inputs is None and given is None and outputs is None):
             needed = cls.needed(inputs or (), given or (), outputs or (), companions, bridge_prompting)
             cls.check_parts(folder, needed)
-            options = {name: None for name in component_names(cls.modalities()) if name not in needed} | options
-        options.setdefault("dtype", torch.float32)
+            left_out = {name: None for name in component_names(cls.modalities()) if name not in needed}
+            options = left_out | options
+        if "torch_dtype" not in options:
+            options.setdefault("dtype", torch.float32)
         pipe: CoDiPipeline = super().from_pretrained(str(folder), **options)
+        pipe._left_out = frozenset(left_out)
         for name, component in pipe.components.items():
             if isinstance(component, torch.nn.Module):
                 _check_whole(folder / name, component)
@@ -186,10 +194,11 @@ class CoDiPipeline(DiffusionPipeline):
         moved: CoDiPipeline = super().to(*arguments, **options)
         return moved
 
-    def register_modules(self, **components: Any) -> None:
-        """As `DiffusionPipeline.register_modules`."""
-        self._engines = {}
-        super().register_modules(**components)
+    def __setattr__(self, name: str, value: Any) -> None:
+        """As `DiffusionPipeline`'s; after a component has changed, engines are built anew."""
+        if name in self._optional_components:
+            self._engines = {}
+        super().__setattr__(name, value)
 
     @torch.inference_mode(False)  # (what stands in part draws the rest by gradients)
     @torch.no_grad()
@@ -262,7 +271,7 @@ class CoDiPipeline(DiffusionPipeline):
             num_outputs_per_prompt: samples, at least 1.
             duration: seconds.
             fps: frames a second.
-            size: pixels of a side, a multiple of 16.
+            size: pixels of a side, a multiple of 16, of clips of 32.
             scheduler: name of a diffusers scheduler class to sample with instead of the bundle's.
             companions: modalities that are made along and not returned, so that the outputs meet better; () for none.
                 Where it is not named, codi-mini has a text beside a picture that bridges join to other outputs.
@@ -298,7 +307,7 @@ class CoDiPipeline(DiffusionPipeline):
             makeable=self.makeable(),
             defaults=self.defaults,
         )
-        stage = self._stage(call)
+        stage = self._stage(usable(call))
         tracks = stage.tracks()
         # A scheduler may take more steps than were asked for.
         steps = next(len(track.scheduler.timesteps) for track in tracks.values() if track.scheduler is not None)
@@ -320,6 +329,7 @@ class CoDiPipeline(DiffusionPipeline):
         return {n for n, one in table.items() if loaded.issuperset((*one.generates, *one.joins, *telling[n]))}
 
     def _stage(self, call: Call) -> Stage:
+        self._check_loaded(call)
         like = next(p for c in self.components.values() if isinstance(c, torch.nn.Module) for p in c.parameters())
         engines = {name: self.engine(name) for name in (*call.guidance, *call.given[0])}
         schedulers = {name: self.components[f"{name}_scheduler"] for name in call.guidance}
@@ -327,6 +337,15 @@ class CoDiPipeline(DiffusionPipeline):
         for name in stage.tellers:
             self._check_prompts(name)
         return stage
+
+    def _check_loaded(self, call: Call) -> None:
+        prompts, makes = (*call.inputs[0], *call.negative[0]), tuple(call.guidance)
+        lacking = self._left_out & self.needed(prompts, call.given[0], makes, (), bridge_prompting=0.0)
+        for name in sorted(lacking):
+            if self.components[name] is None:
+                raise InputError(
+                    name, "was left out when the bundle was loaded", "name all that a call uses, or nothing"
+                )
 
     def _check_prompts(self, name: str) -> None:
         missing = [part for part in self.modalities()[name].prompts if self.components[part] is None]
@@ -336,8 +355,8 @@ class CoDiPipeline(DiffusionPipeline):
     def _prompts(self, call: Call, like: torch.Tensor) -> Conditioning:
         """What passes attend to."""
         nothing = conditioning.null(call.samples, like)
-        prompts = (self._shown(call), call.negative)
-        prompt, negative = (self._prompt(each, call.weights) or nothing for each in prompts)
+        prompt = self._prompt(self._shown(call), call.weights) or nothing
+        negative = self._prompt(call.negative, {}) or nothing
         return Conditioning(prompt, negative, nothing)
 
     def _shown(self, call: Call) -> Prompts:

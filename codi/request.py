@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Collection, Mapping, Sequence
+import numbers
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from codi import files, givens
 from codi.defaults import ALONE, CODI_MINI, Company, Defaults
+from codi.givens import Stands, check_parts, check_places, number, stood
 from codi.guidance import Guidance
+from codi.media import kind_of
 from codi.modality import registry
-from codi.types import At, ClipSpec, InputError, Part
+from codi.types import ClipSpec, InputError, Part
 
 Media = Mapping[str, Any] | str | Sequence[Mapping[str, Any] | str] | None
 """What prompts: media by modality, or a text; a sequence of these is a batch of prompts."""
@@ -36,21 +39,6 @@ WHOLE: Final = ("guidance_interval",)
 
 _OWN: Final = {"bridge": "bridge_scale", "renewal": "bridge_renewal", "prompting": "bridge_prompting"}
 """Fields of `Guidance` that are just what is asked for by output, and the argument."""
-
-
-@dataclass(frozen=True)
-class Stands:
-    """A given.
-
-    Attributes:
-        media: the medium.
-        seconds: the instant that it stands at; None for its modality's own timeline.
-        part: what of it stands, where the rest is an output; None where all of it does.
-    """
-
-    media: Any
-    seconds: float | None = None
-    part: Part | None = None
 
 
 @dataclass(frozen=True)
@@ -141,11 +129,11 @@ def resolve(  # noqa: PLR0913  the arguments of the call
     wanted = names_of(outputs)
     copies = _whole("num_outputs_per_prompt", samples, 1)
     spread = _spread_all({"inputs": inputs, "given": given, "negative_prompt": negative}, copies)
-    stands = tuple({name: _stands(media) for name, media in sample.items()} for sample in spread["given"])
     prompts, refused = (_prompts(spread[name]) for name in ("inputs", "negative_prompt"))
-    _check_names(wanted, stands[0], prompts[0])
-    _check_places(stands, clip)
-    _check_parts(stands)
+    _check_names(wanted, spread["given"][0], {**prompts[0], **refused[0]})
+    stands = tuple({name: stood(media) for name, media in sample.items()} for sample in spread["given"])
+    check_places(stands, clip)
+    check_parts(stands)
     end = _share("guidance_end", guidance_end, "share of the steps")
     timed = dataclasses.replace(defaults, guidance=dataclasses.replace(defaults.guidance, prompt_end=end))
     asked = {
@@ -181,6 +169,27 @@ def resolve(  # noqa: PLR0913  the arguments of the call
     )
 
 
+def usable(call: Call) -> Call:
+    """A call whose media are each in the form that its modality takes.
+
+    Raises:
+        InputError: one that is of another form, or none.
+    """
+    given = tuple({name: givens.usable(stands, name) for name, stands in sample.items()} for sample in call.given)
+    inputs, negative = _checked(call.inputs, "input"), _checked(call.negative, "negative_prompt")
+    return dataclasses.replace(call, inputs=inputs, negative=negative, given=given)
+
+
+def _checked(prompts: Prompts, what: str) -> Prompts:
+    checks = {name: files.formats()[name].check for name in prompts[0]}
+    for name, several in prompts[0].items():
+        if not several:
+            raise InputError(f"{what} {name}", "holds nothing", "give a medium, or leave the modality out")
+    return tuple(
+        {n: [checks[n](each, f"{what} {n}") for each in several] for n, several in row.items()} for row in prompts
+    )
+
+
 def along_with(
     outputs: Sequence[str],
     given: Collection[str],
@@ -195,18 +204,29 @@ def along_with(
 
 
 def names_of(named: Sequence[str] | str) -> tuple[str, ...]:
-    """One modality's name, or several."""
-    return (named,) if isinstance(named, str) else tuple(named)
+    """One modality's name, or several.
+
+    Raises:
+        InputError: neither.
+    """
+    if isinstance(named, str):
+        return (named,)
+    if isinstance(named, Iterable):
+        return tuple(named)
+    raise InputError("outputs", f"is {kind_of(named)}", "give modalities by name")
 
 
-def _batch(media: Media) -> list[dict[str, Any]]:
+def _batch(argument: str, media: Media) -> list[dict[str, Any]]:
     rows: list[Any] = list(media) if isinstance(media, list | tuple) else [media]
+    for row in rows:
+        if not (row is None or isinstance(row, str | Mapping)):
+            raise InputError(argument, f"is {kind_of(row)}", "give a text, or media by modality")
     return [{"text": row} if isinstance(row, str) else dict(row or {}) for row in rows]
 
 
 def _spread_all(media: Mapping[str, Media], copies: int) -> dict[str, list[dict[str, Any]]]:
     """By argument, one row a sample."""
-    batches = {name: _batch(given) for name, given in media.items()}
+    batches = {name: _batch(name, given) for name, given in media.items()}
     count = max(len(batch) for batch in batches.values())
     return {name: _spread(name, batch, count, copies) for name, batch in batches.items()}
 
@@ -230,13 +250,7 @@ def _several(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list | tuple) else [value]
 
 
-def _stands(media: Any) -> Stands:
-    if isinstance(media, Part):
-        return Stands(media.media, part=media)
-    return Stands(media.media, _number("at", media.seconds)) if isinstance(media, At) else Stands(media)
-
-
-def _check_names(outputs: Sequence[str], given: Mapping[str, Stands], inputs: Mapping[str, Any]) -> None:
+def _check_names(outputs: Sequence[str], given: Mapping[str, Any], inputs: Mapping[str, Any]) -> None:
     known = ", ".join(registry())
     for name in (*outputs, *given, *inputs):
         if name not in registry():
@@ -248,10 +262,10 @@ def _check_names(outputs: Sequence[str], given: Mapping[str, Stands], inputs: Ma
             raise InputError(
                 name, "is asked for twice", "name each output once; more samples are num_outputs_per_prompt"
             )
-        if name in given and given[name].part is None:
+        if name in given and not isinstance(given[name], Part):
             raise InputError(name, "is both given and an output", "name it in one of the two, or give a part of it")
-    for name, stands in given.items():
-        if stands.part is not None and name not in outputs:
+    for name, media in given.items():
+        if isinstance(media, Part) and name not in outputs:
             raise InputError(name, "is given in part and no output", "name it among the outputs too, or give it whole")
 
 
@@ -263,44 +277,11 @@ def _check_companions(named: Sequence[str], outputs: Sequence[str], given: Mappi
             raise InputError(f"companions {name}", "is made or given anyway", "leave it out")
 
 
-def _check_places(given: Sequence[Mapping[str, Stands]], clip: ClipSpec) -> None:
-    for name, stands in (item for sample in given for item in sample.items()):
-        if stands.seconds is not None and not 0 <= stands.seconds < clip.duration:
-            problem = f"stands at {stands.seconds:g} s, outside a clip of {clip.duration:g} s"
-            raise InputError(f"given {name}", problem, "give an instant within the clip, or raise the duration")
-        for _, stop in () if stands.part is None else stands.part.spans:
-            if stop > clip.duration:
-                problem = f"stands until {stop:g} s of a clip of {clip.duration:g} s"
-                raise InputError(f"given {name}", problem, "let it end within the clip, or raise the duration")
-
-
-def _check_parts(given: Sequence[Mapping[str, Stands]]) -> None:
-    """Of a modality, the samples of a batch stand alike: whole or in part, with one strength, at one instant."""
-    for name in given[0]:
-        if len({stands[name].seconds for stands in given}) > 1:
-            raise InputError(f"given {name}", "stands at several instants in one batch", "make one call for each")
-        parts = [stands[name].part for stands in given]
-        for part in parts:
-            _check_strength(f"given {name}", part)
-        strengths = {None if part is None else part.strength for part in parts}
-        if len({part is None for part in parts}) > 1 or len(strengths) > 1:
-            raise InputError(f"given {name}", "stands in part in some samples of a batch", "make one call for each")
-
-
-def _check_strength(name: str, part: Part | None) -> None:
-    if part is None or part.strength is None:
-        return
-    if not 0 < _number(f"{name}: strength", part.strength) <= 1:
-        raise InputError(name, f"has a strength of {part.strength:g}", "give one above 0, at most 1")
-    if part.spans or part.mask is not None:
-        raise InputError(name, "has a strength, and spans or a mask", "give one of the two")
-
-
 def _weights(weights: Mapping[str, float], named: Collection[str]) -> dict[str, float]:
     for name in weights:
         if name not in named:
             raise InputError(f"weights {name}", "weighs no input and no given", "name one of them")
-    return {name: _number(f"weights {name}", weight) for name, weight in weights.items()}
+    return {name: number(f"weights {name}", weight) for name, weight in weights.items()}
 
 
 def _guidance(
@@ -374,22 +355,16 @@ def _own(name: str, asked: Scale, output: str) -> float | None:
         return None
     if name in WHOLE:
         return _whole(label, value, 1)
-    return _share(label, value, SHARES[name]) if name in SHARES else _number(label, value)
+    return _share(label, value, SHARES[name]) if name in SHARES else number(label, value)
 
 
 def _share(name: str, value: float, what: str) -> float:
-    if _number(name, value) > 1:
+    if number(name, value) > 1:
         raise InputError(f"{name} {value}", f"is no {what}", "give a number from 0 to 1")
     return float(value)
 
 
-def _number(name: str, value: float) -> float:
-    if not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-        raise InputError(f"{name} {value}", "is not a number of at least 0", "give one")
-    return float(value)
-
-
 def _whole(name: str, value: float, least: int) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < least:
         raise InputError(f"{name} {value}", f"is not a whole number of at least {least}", "give one")
-    return value
+    return int(value)

@@ -166,9 +166,10 @@ def denoise(
         share = index / steps
         acting = {name for name in outputs if len(tracks) > 1 and guidance[name].acts(share)}
         read = [n for n in tracks if any(guidance[name].reads(name, n) for name in acting)]
+        begun = {name for name in outputs if guidance[name].start <= share}
         # One snapshot before anybody moves: the order of the outputs cannot matter. A given never changes.
         for name in read:
-            if guidance[name].start <= share if name in outputs else name not in shown:
+            if name in begun or name not in {*outputs, *shown}:
                 shown[name] = tracks[name].show(index)
         said: dict[str, Tokens | None] = {}
         for name, track in outputs.items():

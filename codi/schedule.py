@@ -6,10 +6,10 @@ import copy
 import hashlib
 import inspect
 import math
-from typing import Any
+from typing import Any, Final
 
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler
+from diffusers import FlowMatchEulerDiscreteScheduler, SchedulerMixin
 
 from codi.types import InputError
 
@@ -29,15 +29,34 @@ def chosen(scheduler: Any, name: str | None) -> Any:
     """
     if name is None:
         return scheduler
+    fitting = _fitting(scheduler)
+    if name not in fitting:
+        raise InputError(f"scheduler {name}", "does not fit this bundle", f"choose among {', '.join(sorted(fitting))}")
+    return fitting[name]
+
+
+def _fitting(scheduler: Any) -> dict[str, Any]:
+    """By name, the samplers of what the denoiser predicts, on the bundle's noise levels.
+
+    Those that scale what a denoiser sees (k-diffusion's, Karras et al. 2022) are none: every modality's latent has
+    about unit variance at every level here.
+    """
     import diffusers
 
-    kind = getattr(diffusers, name, None)
-    compatible = {other.__name__ for other in scheduler.compatibles} | {type(scheduler).__name__, *_FLOW}
-    if kind is None or name not in compatible:
-        raise InputError(
-            f"scheduler {name}", "does not fit this bundle", f"choose among {', '.join(sorted(compatible))}"
-        )
-    return kind.from_config(scheduler.config, **_FLOW.get(name, {}))
+    config = dict(scheduler.config)
+    if flows(scheduler):
+        kinds = [getattr(diffusers, name) for name in _FLOW]
+        config |= {"use_flow_sigmas": True, "prediction_type": "flow_prediction", "flow_shift": config["shift"]}
+    else:
+        kinds = [kind for kind in scheduler.compatibles if issubclass(kind, SchedulerMixin)]  # (that are installed)
+    made = {kind.__name__: kind.from_config(_known(kind, config)) for kind in kinds}
+    unscaled = {name: one for name, one in made.items() if getattr(one, "init_noise_sigma", 1.0) == 1.0}
+    return {type(scheduler).__name__: scheduler, **unscaled}
+
+
+def _known(kind: type[Any], config: dict[str, Any]) -> dict[str, Any]:
+    """What of a configuration a class of samplers knows; of the rest diffusers would warn."""
+    return {name: value for name, value in config.items() if name in inspect.signature(kind.__init__).parameters}
 
 
 def level_at(scheduler: Any, index: int) -> float:
@@ -60,7 +79,7 @@ def step(scheduler: Any, prediction: torch.Tensor, index: int, latent: torch.Ten
     """The latent after step `index`."""
     options = {}
     if "generator" in inspect.signature(scheduler.step).parameters:
-        options["generator"] = noise.generator(0, index + 1)
+        options["generator"] = [noise.generator(sample, index + 1) for sample in range(len(latent))]
     return scheduler.step(prediction, scheduler.timesteps[index], latent, return_dict=False, **options)[0]
 
 
@@ -101,13 +120,13 @@ def noised(scheduler: Any, clean: torch.Tensor, white: torch.Tensor, index: int)
     return scheduler.add_noise(clean, white, moment)  # type: ignore[no-any-return]
 
 
-# Multistep samplers of diffusers that know rectified flow, and what tells them of it.
-_FLOW: dict[str, dict[str, Any]] = {
-    "FlowMatchEulerDiscreteScheduler": {},
-    "FlowMatchHeunDiscreteScheduler": {},
-    "UniPCMultistepScheduler": {"use_flow_sigmas": True, "prediction_type": "flow_prediction"},
-    "DPMSolverMultistepScheduler": {"use_flow_sigmas": True, "prediction_type": "flow_prediction"},
-}
+_FLOW: Final = (
+    "FlowMatchEulerDiscreteScheduler",
+    "FlowMatchHeunDiscreteScheduler",
+    "UniPCMultistepScheduler",
+    "DPMSolverMultistepScheduler",
+)
+"""Samplers of diffusers that know rectified flow."""
 
 
 class Noise:

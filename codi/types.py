@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -84,8 +85,10 @@ class ClipSpec:
         """
         values = {"duration": duration, "fps": fps, "size": size}
         for name, value in values.items():
-            if value is not None and not (math.isfinite(value) and value > 0):
+            if value is not None and not (isinstance(value, Real) and math.isfinite(value) and value > 0):
                 raise InputError(f"{name} {value}", "is not a number above 0", "give one")
+        if size is not None and size != round(size):
+            raise InputError(f"size {size}", "is not a whole number", "give pixels of a side")
         return cls(**{name: value for name, value in values.items() if value is not None})  # type: ignore[arg-type]
 
     @property

@@ -24,7 +24,7 @@ train = typer.Typer(help="Train parts of a bundle.", rich_markup_mode=None)
 app.add_typer(train, name="train")
 
 Many: TypeAlias = list[str] | None
-Model = Annotated[str, typer.Option(help="A bundle: codi-mini, or a folder.")]
+Model = Annotated[str, typer.Option(help="A bundle: codi-mini, codi-v1, or a folder.")]
 
 
 @app.command()
@@ -36,19 +36,22 @@ def generate(  # noqa: PLR0913  the options of the command
     outputs: Annotated[Many, typer.Option(help="The modalities to make.")] = None,
     out: Annotated[Path, typer.Option(help="The folder for the files.")] = Path("out"),
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
-    steps: Annotated[int | None, typer.Option(help="Denoising steps.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Denoising steps (codi-mini: 20).")] = None,
     guidance: Annotated[
         float | None,
         typer.Option(help="How strongly the inputs steer (codi-mini: 3; with others clips 1.5, sounds 1 to 1.5)."),
     ] = None,
     bridge: Annotated[float | None, typer.Option(help="How strongly outputs steer each other; 0: not.")] = None,
     bridge_start: Annotated[
-        float | None, typer.Option(help="Share of the steps after which they begin to; alone: for good (a clip: 0.25).")
+        float | None,
+        typer.Option(
+            help="Share of the steps from which outputs steer each other (clips 0.25); named alone: to the end."
+        ),
     ] = None,
     bridge_end: Annotated[
         float | None,
         typer.Option(
-            help="Share of the steps after which they cease to; alone: from 0 (clips 0.85, texts 0.5, some sooner)."
+            help="Share of the steps until which they do (clips 0.85, texts 0.5, some less); named alone: from 0."
         ),
     ] = None,
     guidance_end: Annotated[
@@ -68,14 +71,18 @@ def generate(  # noqa: PLR0913  the options of the command
     num: Annotated[int, typer.Option(help="Results of each output.")] = 1,
     negative: Annotated[Many, typer.Option(help="What to keep away from, written as inputs are.")] = None,
     weights: Annotated[Many, typer.Option(help="Weights of inputs and givens: text=1,image=.5.")] = None,
-    duration: Annotated[float | None, typer.Option(help="Length in seconds.")] = None,
-    fps: Annotated[float | None, typer.Option(help="Video frames per second.")] = None,
-    size: Annotated[int | None, typer.Option(help="Side of pictures and frames in pixels.")] = None,
+    duration: Annotated[
+        float | None, typer.Option(help="Length in seconds (codi-mini: 2; with sound, eighths of one).")
+    ] = None,
+    fps: Annotated[float | None, typer.Option(help="Video frames per second (codi-mini: 8).")] = None,
+    size: Annotated[int | None, typer.Option(help="Side of pictures and frames in pixels (64; 32s of them).")] = None,
     companions: Annotated[
         Many,
         typer.Option(help="Made along, not written; or none (codi-mini: text with a picture among others)."),
     ] = None,
-    scheduler: Annotated[str | None, typer.Option(help="The sampler.")] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Another sampler of diffusers, such as UniPCMultistepScheduler.")
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
     model: Model = "codi-mini",

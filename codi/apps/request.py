@@ -76,13 +76,25 @@ def fulfil(
         InputError: the bundle, the request or the folder cannot be used; then nothing is left behind.
     """
     bundle = find_bundle(request.model)
-    names = [files.file_name(name, index, request.count) for name in request.outputs for index in range(request.count)]
+    names = files.written(
+        request.outputs, {s.modality for s in request.given if not s.partial and s.path}, request.count
+    )
+    _check_kept(request, out, names)
     with writable(out, names):
         result = (runner or run)(request, bundle, threads)
         made = {name: _several(getattr(result, name), request.count) for name in request.outputs}
         recipe = json.dumps(describe(request, bundle, result.recipe), ensure_ascii=False) if keep_recipe else None
         whole = [source for source in request.given if not source.partial]
         return files.save(made, out, recipe, {s.modality: s.path for s in whole if s.path})
+
+
+def _check_kept(request: Request, out: Path, names: Sequence[str]) -> None:
+    """Refuse to write over what was read: a recipe could not be run again, and the user's own file would be lost."""
+    sources = (*request.inputs, *request.given, *request.negative)
+    read = {path.resolve(): path for source in sources for path in (source.path, source.mask) if path is not None}
+    for name in names:
+        if (out / name).resolve() in read:
+            raise InputError(str(out / name), "is read and would be written over", "give another --out")
 
 
 def run(request: Request, bundle: Path, threads: int | None = None) -> Any:
@@ -103,7 +115,7 @@ def run(request: Request, bundle: Path, threads: int | None = None) -> Any:
             inputs={*inputs, *negative},
             given=given,
             outputs=request.outputs,
-            companions=() if apart else request.parameters.get("companions"),
+            companions=request.parameters.get("companions", () if apart else None),
             bridge_prompting=0.0 if apart else request.parameters.get("bridge_prompting"),
             dtype=getattr(torch, request.dtype),
         ).to(device)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.loaders import PeftAdapterMixin
@@ -16,6 +18,9 @@ from torch import nn
 from codi.attention import attend
 from codi.bridge import rotate
 from codi.components import component
+
+PATCH: Final = 4
+"""Latent cells of a token along each side."""
 
 
 @component
@@ -42,7 +47,7 @@ class ClipTransformer(ModelMixin, ConfigMixin, PeftAdapterMixin):
     def __init__(
         self,
         channels: int = 12,
-        patch: int = 4,
+        patch: int = PATCH,
         width: int = 256,
         layers: int = 6,
         heads: int = 8,

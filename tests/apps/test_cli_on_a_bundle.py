@@ -122,3 +122,37 @@ def test_a_picture_and_a_text_made_anew_rerun_too(bundle: Path) -> None:
     assert cli.run(["rerun", "out/image.png", "--out", "again"]) == 0
     assert Path("again/image.png").read_bytes() == Path("out/image.png").read_bytes()
     assert Path("again/text.txt").read_bytes() == Path("out/text.txt").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "name"),
+    [
+        ("video", ("--given", "video=out/video.mp4", "--outputs", "audio"), "out/video.mp4"),
+        ("image", ("--inputs", "image=out/image.png", "--outputs", "image"), "out/image.png"),
+        ("text", ("--inputs", "a ball", "--negative", "text=out/text.txt", "--outputs", "text"), "out/text.txt"),
+    ],
+)
+def test_what_is_read_is_not_written_over(
+    bundle: Path, first: str, then: tuple[str, ...], name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    generate(bundle, "--inputs", "a ball", "--outputs", first)
+    before = Path(name).read_bytes()
+    generate(bundle, *then, status=2)
+    assert capsys.readouterr().err.splitlines()[-1] == f"{name}: is read and would be written over; give another --out"
+    assert Path(name).read_bytes() == before
+    generate(bundle, *then, "--out", "else")
+
+
+def test_companions_may_be_named_where_bridges_are_off(bundle: Path) -> None:
+    generate(bundle, "--inputs", "a ball", "--outputs", "image", "audio", "--companions", "text", "--bridge", "0")
+    assert sorted(os.listdir("out")) == ["audio.wav", "image.png"]
+
+
+def test_a_recipe_of_before_does_not_stay_beside_a_text_without_one(bundle: Path) -> None:
+    generate(bundle, "--inputs", "a ball", "--outputs", "text")
+    assert sorted(os.listdir("out")) == ["text.json", "text.txt"]
+    generate(bundle, "--inputs", "a star", "--outputs", "text", "--no-recipe")
+    assert os.listdir("out") == ["text.txt"]
+    Path("out/text.json").write_text('{"mine": 1}')
+    generate(bundle, "--inputs", "a star", "--outputs", "text", "--no-recipe")
+    assert sorted(os.listdir("out")) == ["text.json", "text.txt"]

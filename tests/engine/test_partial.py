@@ -38,6 +38,22 @@ def test_a_gap_in_a_sound_is_filled_and_the_rest_keeps_its_samples(pipe):
     assert abs(made.samples[1, 66_149] - made.samples[1, 66_150]) < 1e-6
 
 
+def test_what_stands_of_a_loud_sound_keeps_its_samples_where_what_joins_it_is_bent():
+    own = Audio(np.where(np.arange(32_000) // 20 % 2, 0.99, -0.99).astype(np.float32)[None], 16_000)
+    made = Audio(-own.samples, 16_000)
+    whole = AudioEngine({}).mend(made, Part(own, spans=((0, 1),)), ClipSpec())
+    assert np.abs(whole.samples).max() <= 1
+    assert np.array_equal(whole.samples[:, :16_000], own.samples[:, :16_000])
+
+
+@pytest.mark.parametrize("rate", [16_007, 44_101, 383_987])
+def test_sounds_of_odd_rates_are_heard_as_those_of_the_rate_beside(rate):
+    engine = AudioEngine({})
+    odd, even = (engine._samples(samples.clicks(rate=r), ClipSpec()) for r in (rate, 16_000))
+    loud, heard = (sound.view(-1, 160).square().mean(-1) for sound in (odd, even))  # in hundredths of a second
+    assert torch.nn.functional.cosine_similarity(loud, heard, dim=0) > 0.95
+
+
 def test_half_a_clip_is_continued_at_its_own_rate_and_size(pipe):
     own = samples.clip(frames=60, fps=30.0)
     wide = type(own)(np.ascontiguousarray(np.pad(own.frames, ((0, 0), (0, 0), (8, 8), (0, 0)))), 30.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,8 @@ from codi.types import ClipSpec, InputError, Part
 CHANNELS, ROWS = 16, 4
 COLUMN = 8 * HOP
 """Samples of a latent column: 62.5 ms."""
+LONGEST = 4000
+"""Largest rate, over what two rates have in common, that sounds are resampled by exactly."""
 
 
 class AudioEngine(Unpinned):
@@ -70,13 +73,14 @@ class AudioEngine(Unpinned):
         """The sound at the rate and with the channels of what was given, whose samples within the spans are its own."""
         own: Audio = part.media
         count = round(clip.duration * own.rate)
-        new = torchaudio.functional.resample(torch.from_numpy(made.samples), made.rate, own.rate).numpy()
+        new = _resampled(torch.from_numpy(made.samples), made.rate, own.rate).numpy()
         new = np.pad(new, ((0, 0), (0, max(0, count - new.shape[-1]))))[:, :count]
         whole = np.repeat(new, len(own.samples), axis=0)
         for start, stop in part.spans:
             first, last = (min(round(moment * own.rate), own.samples.shape[-1], count) for moment in (start, stop))
             _lay(whole, own.samples, first, last, ramp=round(0.005 * own.rate))
-        return Audio(whole, own.rate)
+        # What was bent may pass 1: to scale it all down would change what stands.
+        return Audio(whole.clip(-1, 1), own.rate)
 
     def shown(self, part: Part) -> Audio:
         """The samples that stand, with silence between."""
@@ -111,8 +115,19 @@ class AudioEngine(Unpinned):
         mono = torch.from_numpy(np.ascontiguousarray(audio.samples.mean(axis=0, dtype=np.float32)))
         wanted = round(clip.duration * RATE)
         heard = mono[: int(np.ceil(clip.duration * audio.rate)) + audio.rate]
-        resampled = torchaudio.functional.resample(heard, audio.rate, RATE)[:wanted]
+        resampled = _resampled(heard, audio.rate, RATE)[:wanted]
         return torch.nn.functional.pad(resampled, (0, wanted - len(resampled)))
+
+
+def _resampled(samples: torch.Tensor, rate: int, wanted: int) -> torch.Tensor:
+    """[..., samples] at another rate.
+
+    The filter is as long as the two rates have no divisor in common: of odd ones the nearest hundred is taken, which
+    moves a pitch by less than a tenth of a semitone.
+    """
+    if max(rate, wanted) // math.gcd(rate, wanted) > LONGEST:
+        rate, wanted = (max(100, 100 * round(each / 100)) for each in (rate, wanted))
+    return torchaudio.functional.resample(samples, rate, wanted)
 
 
 def _lay(whole: np.ndarray, own: np.ndarray, first: int, last: int, ramp: int) -> None:

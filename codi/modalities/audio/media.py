@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from codi.media import (
     check_seconds,
     container,
     corrupt,
+    kind_of,
     replacing,
     unreadable,
 )
@@ -38,6 +40,22 @@ def sniff(path: Path) -> bool:
         return kind in _PLAIN
     found = ffmpeg.probe(path)
     return found.rate is not None and found.codec is None
+
+
+def check(media: Any, name: str) -> Audio:
+    """A sound as Python gives it.
+
+    Raises:
+        InputError: no `Audio` of [channels, samples], finite and some, or no rate.
+    """
+    if not isinstance(media, Audio):
+        raise InputError(name, f"is {kind_of(media)}", "give a codi.Audio")
+    if getattr(media.samples, "ndim", 0) != 2 or not np.issubdtype(media.samples.dtype, np.floating):
+        raise InputError(name, f"has samples {kind_of(media.samples)}", "give float [channels, samples] in -1 to 1")
+    if not media.rate > 0:
+        raise InputError(name, f"has a rate of {media.rate}", "give samples a second")
+    check_audio(media, name)
+    return media
 
 
 def read(path: Path) -> Audio:

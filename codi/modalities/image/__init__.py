@@ -18,4 +18,5 @@ MODALITY = Modality(
     stands=("image_autoencoder", "image_denoiser", "image_environment_encoder"),
     generates=("image_autoencoder", "image_denoiser", "image_environment_encoder", "image_bridge", "image_scheduler"),
     engine=_engine,
+    instant=True,
 )

@@ -10,7 +10,7 @@ import PIL.Image
 import torch
 from einops import rearrange, repeat
 
-from codi.media import Image
+from codi.media import Image, kind_of
 from codi.modalities.image.denoiser import SLOTS, ImageDenoiser
 from codi.modality import Unpinned
 from codi.types import ClipSpec, InputError, Part
@@ -38,6 +38,7 @@ class ImageEngine(Unpinned):
     def encode(self, media: Image, clip: ClipSpec) -> torch.Tensor:
         """A picture -> [1, 12, size / 8, size / 8]."""
         assert self.autoencoder is not None
+        self.latent_shape(clip)
         return self.autoencoder.encode(to_tensor(fit(media, clip.size)[None], self.autoencoder))
 
     def decode(self, latent: torch.Tensor, clip: ClipSpec) -> list[Image]:
@@ -53,6 +54,8 @@ class ImageEngine(Unpinned):
         """
         if part.mask is None:
             raise InputError("given image", "names no mask of what stands", "give one, as in image@mask.png=photo.png")
+        if np.ndim(part.mask) != 2:
+            raise InputError("given image", f"has a mask {kind_of(part.mask)}", "give bool [height, width]")
         if part.mask.shape != part.media.shape[:2]:
             sizes = [f"{shape[1]}x{shape[0]}" for shape in (part.mask.shape, part.media.shape)]
             raise InputError("given image", f"has a mask of {sizes[0]}", f"give one of {sizes[1]}, the picture's size")

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL.Image
 import PIL.ImageOps
 import PIL.PngImagePlugin
 
-from codi.media import MAX_PIXELS, Image, check_file, container, corrupt, moving_gif, replacing, unreadable
+from codi.media import (
+    MAX_PIXELS,
+    Image,
+    check_file,
+    check_pictures,
+    container,
+    corrupt,
+    moving_gif,
+    replacing,
+    unreadable,
+)
 from codi.types import InputError
 
 SUFFIX = ".png"
@@ -24,6 +35,17 @@ def sniff(path: Path) -> bool:
     """Whether the content is a picture; a GIF that moves is a clip."""
     kind = container(path)
     return kind in _KINDS and not (kind == "GIF" and moving_gif(path))
+
+
+def check(media: Any, name: str) -> Image:
+    """A picture as Python gives it: uint8 [height, width, 3], or one of Pillow's, which is laid on white.
+
+    Raises:
+        InputError: anything else.
+    """
+    if isinstance(media, PIL.Image.Image):
+        return np.asarray(_opaque(media))
+    return check_pictures(media, name, "height, width, 3")
 
 
 def read(path: Path) -> Image:

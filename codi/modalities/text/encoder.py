@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import torch
 from transformers import BertModel, PreTrainedTokenizerBase
 
+from codi.types import CodiWarning
+
 MAX_WORDS = 64
-"""Word pieces that are read of a prompt; the rest is cut, and the pipeline says so."""
+"""Word pieces that are read of a text; the rest is cut, with a warning."""
 
 
 @torch.no_grad()
@@ -28,5 +31,10 @@ def hidden_states(
     words = tokenizer(
         list(texts), padding=padding, truncation=True, max_length=length or MAX_WORDS, return_tensors="pt"
     ).to(encoder.device)
+    for text, read in zip(texts, words.encodings or (), strict=False):
+        if read.overflowing:
+            warnings.warn(
+                CodiWarning(f"text {text[:40]!r}: only its first {MAX_WORDS} word pieces are read"), stacklevel=2
+            )
     states = encoder(input_ids=words.input_ids, attention_mask=words.attention_mask).last_hidden_state
     return states.float(), words.attention_mask

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
-from codi.media import check_file, is_text, replacing, unreadable
+from codi.media import check_file, is_text, kind_of, replacing, unreadable
 from codi.types import InputError
 
 SUFFIX = ".txt"
@@ -32,6 +34,17 @@ def parse(value: str, name: str = "text") -> str:
     if any(ord(char) < 32 or 0xD800 <= ord(char) < 0xE000 for char in text):
         raise InputError(name, "holds characters that are not text", "give a caption in UTF-8")
     return text
+
+
+def check(media: Any, name: str) -> str:
+    """A text as Python gives it.
+
+    Raises:
+        InputError: it is no string.
+    """
+    if isinstance(media, str):
+        return media
+    raise InputError(name, f"is {kind_of(media)}", "give a string")
 
 
 def read(path: Path) -> str:
@@ -62,6 +75,16 @@ def write(media: str, path: Path, recipe: str | None) -> None:
     if recipe is not None:
         with replacing(path.with_suffix(".json")) as temporary:
             temporary.write_text(f"{recipe}\n", "utf-8")
+
+
+def forget(path: Path) -> None:
+    """Remove the recipe beside a caption; JSON that is none of codi's stays."""
+    try:
+        recipe = json.loads(read_recipe(path) or "")
+    except ValueError:
+        return
+    if isinstance(recipe, dict) and "parameters" in recipe:
+        path.with_suffix(".json").unlink()
 
 
 def read_recipe(path: Path) -> str | None:

@@ -10,8 +10,9 @@ import torch
 from einops import rearrange, repeat
 
 from codi.media import Image, Video
-from codi.modalities.image.engine import SIDE, fit, picture_shape, to_pixels, to_tensor, unfit
+from codi.modalities.image.engine import FACTOR, SIDE, fit, picture_shape, to_pixels, to_tensor, unfit
 from codi.modalities.video.denoiser import SLOTS, VideoDenoiser
+from codi.networks.clip_transformer import PATCH
 from codi.types import ClipSpec, InputError, Part
 
 MAX_FRAMES = 32
@@ -40,6 +41,7 @@ class VideoEngine:
     def encode(self, media: Video, clip: ClipSpec) -> torch.Tensor:
         """A clip -> [1, 12, frames, size / 8, size / 8]: its frames at the clip's times, the last one held."""
         assert self.autoencoder is not None
+        self.latent_shape(clip)
         latents = self.autoencoder.encode(self._frames(media, clip, clip.size, self.autoencoder))
         return rearrange(latents, "f c h w -> 1 c f h w")
 
@@ -89,13 +91,17 @@ class VideoEngine:
         """(12, frames, size / 8, size / 8).
 
         Raises:
-            InputError: more frames than MAX_FRAMES.
+            InputError: more frames than MAX_FRAMES, or a size that the transformer's patches do not divide.
         """
+        if clip.size % (FACTOR * PATCH):
+            raise InputError(
+                f"size {clip.size}", f"is no multiple of {FACTOR * PATCH}", f"clips were trained at {SIDE}"
+            )
         if clip.frames > MAX_FRAMES:
             raise InputError(
                 f"{clip.duration} s at {clip.fps} frames a second",
                 f"is {clip.frames} frames",
-                f"codi-mini makes {MAX_FRAMES} at most",
+                f"codi-mini's clips have {MAX_FRAMES} at most",
             )
         channels, height, width = picture_shape(clip)
         return (channels, clip.frames, height, width)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +18,11 @@ from codi.media import (
     Video,
     check_audio,
     check_file,
+    check_pictures,
     check_seconds,
     container,
     corrupt,
+    kind_of,
     moving_gif,
     replacing,
     unreadable,
@@ -45,6 +49,20 @@ def sniff(path: Path) -> bool:
     if kind == "GIF":
         return moving_gif(path)
     return kind in _KINDS and ffmpeg.probe(path).codec is not None
+
+
+def check(media: Any, name: str) -> Video:
+    """A clip as Python gives it.
+
+    Raises:
+        InputError: no `Video` of uint8 frames [frames, height, width, 3], at least one, or no rate.
+    """
+    if not isinstance(media, Video):
+        raise InputError(name, f"is {kind_of(media)}", "give a codi.Video")
+    check_pictures(media.frames, name, "frames, height, width, 3")
+    if not (math.isfinite(media.fps) and media.fps > 0):
+        raise InputError(name, f"has a rate of {media.fps}", "give frames a second")
+    return media
 
 
 def read(path: Path) -> Video:
