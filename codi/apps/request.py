@@ -33,6 +33,7 @@ class Request:
         given: what stands clean on the timeline, one of each modality.
         outputs: modalities to make, in order.
         parameters: arguments of the pipeline beside these (seed, num_inference_steps, ...).
+        negative: what stands in the place of the null prompt.
         model: the bundle, as named.
         device: where to run, as torch names it.
         dtype: one of DTYPES.

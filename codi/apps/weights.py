@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from codi.apps.request import quiet
 from codi.types import InputError
 
 Say = Callable[[str], None]
@@ -20,7 +21,7 @@ def convert(backbone: str, source: Path, target: Path, dtype: str | None, mode: 
     _check(backbone)
     if not source.is_dir():
         raise InputError(str(source), "is no folder", "give the one that holds the published files")
-    _quiet()
+    quiet()
     from codi.backbones.codi_v1.convert import convert as run
 
     summary = run(source, target, dtype, mode, say)
@@ -41,7 +42,7 @@ def pull(backbone: str, revision: str | None, target: Path | None, dtype: str | 
     place = target or fetched_folder() / backbone
     if place.exists():
         raise InputError(str(place), "exists already", "remove it first, or name another folder with --to")
-    _quiet()
+    quiet()
     from codi.backbones.codi_v1.pull import fetch
 
     source = fetch(place.with_name(place.name + ".files"), revision, half=dtype == "float16", say=say)
@@ -52,12 +53,3 @@ def pull(backbone: str, revision: str | None, target: Path | None, dtype: str | 
 def _check(backbone: str) -> None:
     if backbone not in BACKBONES:
         raise InputError(backbone, "is no backbone whose weights are known", f"choose among {', '.join(BACKBONES)}")
-
-
-def _quiet() -> None:
-    import diffusers
-    import transformers
-
-    for library in (diffusers, transformers):
-        library.logging.disable_progress_bar()
-        library.logging.set_verbosity_error()
