@@ -120,13 +120,15 @@ class AudioEngine(Unpinned):
 
 
 def _resampled(samples: torch.Tensor, rate: int, wanted: int) -> torch.Tensor:
-    """[..., samples] at another rate.
+    """[..., samples] at another rate, one of the two being RATE.
 
-    The filter is as long as the two rates have no divisor in common: of odd ones the nearest hundred is taken, which
-    moves a pitch by less than a tenth of a semitone.
+    The less two rates have in common, the longer the filter is. An odd one is taken for the nearest that has enough in
+    common with RATE, which moves a pitch by some hundredths of a semitone.
     """
-    if max(rate, wanted) // math.gcd(rate, wanted) > LONGEST:
-        rate, wanted = (max(100, 100 * round(each / 100)) for each in (rate, wanted))
+    longest = max(rate, wanted)
+    if longest // math.gcd(rate, wanted) > LONGEST:
+        common = next(d for d in range(1, RATE + 1) if RATE % d == 0 and d * LONGEST >= longest)
+        rate, wanted = (max(common, common * round(each / common)) for each in (rate, wanted))
     return torchaudio.functional.resample(samples, rate, wanted)
 
 
