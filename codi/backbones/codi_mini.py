@@ -98,14 +98,13 @@ def debug_bundle(folder: Path, seed: int = 0) -> Path:
     torch.manual_seed(seed)
     widths = (16, 32)
     image_unet, audio_unet = image.image_unet(widths=widths), audio.audio_unet(widths=widths)
-    painter = image.image_unet(widths=widths)
     transformer, clip_transformer = (
         text.TextTransformer(width=32, layers=2),
         ClipTransformer(width=32, layers=3, heads=2),
     )
     coupled = coupling(image_unet, audio_unet, transformer, clip_transformer)
     prompted = TextPromptEncoder(layers=1)
-    _stir(image_unet, painter, audio_unet, transformer, clip_transformer, prompted, *coupled.values())
+    _stir(image_unet, audio_unet, transformer, clip_transformer, prompted, *coupled.values())
     components = {
         **_debug_text(),
         "text_prompt_encoder": prompted,
@@ -119,11 +118,12 @@ def debug_bundle(folder: Path, seed: int = 0) -> Path:
         "audio_denoiser": audio_unet,
         "video_prompt_encoder": VideoPromptEncoder(widths=(3, 8, 8, 8, 8)),
         "video_denoiser": clip_transformer,
-        "video_painter": painter,
         **coupled,
         **schedulers(),
     }
-    save_bundle(components, folder, torch.float32)
+    painter = image.image_unet(widths=widths)
+    _stir(painter)
+    save_bundle({**components, "video_painter": painter}, folder, torch.float32)
     return folder
 
 
