@@ -18,7 +18,7 @@ test: $(STAMPS)/test
 test-full: $(STAMPS)/test
 	$(BIN)/python -m pytest -m "full or not full"
 
-lint: $(STAMPS)/dev
+lint: $(STAMPS)/test $(STAMPS)/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
