@@ -118,12 +118,11 @@ def debug_bundle(folder: Path, seed: int = 0) -> Path:
         "audio_denoiser": audio_unet,
         "video_prompt_encoder": VideoPromptEncoder(widths=(3, 8, 8, 8, 8)),
         "video_denoiser": clip_transformer,
+        "video_painter": image_unet,
         **coupled,
         **schedulers(),
     }
-    painter = image.image_unet(widths=widths)
-    _stir(painter)
-    save_bundle({**components, "video_painter": painter}, folder, torch.float32)
+    save_bundle(components, folder, torch.float32)
     return folder
 
 
