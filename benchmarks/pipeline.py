@@ -50,6 +50,7 @@ class Plan:
         rounds: repetitions of everything, interleaved.
         steps: at least 2 each; batches: samples of a call; durations: seconds.
         passes: repetitions of a single pass of a denoiser; pass_batches: batch sizes of it.
+        joint_batches: samples of a call, joint against solo.
         warm_up: one more round first, not counted.
     """
 
@@ -59,10 +60,20 @@ class Plan:
     durations: tuple[float, ...] = (2.0, 1.0, 3.0, 4.0)
     passes: int = 15
     pass_batches: tuple[int, ...] = (1, 8)
+    joint_batches: tuple[int, ...] = (1, 8)
     warm_up: bool = True
 
 
-QUICK = Plan(rounds=1, steps=(2, 4), batches=(1, 2), durations=(2.0, 1.0), passes=2, pass_batches=(1,), warm_up=False)
+QUICK = Plan(
+    rounds=1,
+    steps=(2, 4),
+    batches=(1, 2),
+    durations=(2.0, 1.0),
+    passes=2,
+    pass_batches=(1,),
+    joint_batches=(1, 2),
+    warm_up=False,
+)
 
 
 @dataclass(frozen=True)
@@ -142,10 +153,10 @@ def against_bare(pipe: CoDiPipeline, plan: Plan) -> None:
     table(
         "The pipeline against a bare loop",
         f"{plan.steps[0]} steps of one output. The bare loop calls the same network, with diffusers' own attention "
-        "processors (of video, which has two, the denoiser), and the same scheduler; both encode the prompt and "
-        "decode. One batch: the bare loop runs the two "
-        "passes of guidance as one batch of two. Difference: of the last latents, the largest, over their deviation.",
-        ("output", "guidance", "step", "whole call", "step, one batch", "difference"),
+        "processors (of video, which has two, the denoiser), and the same scheduler, and takes the two passes of "
+        "guidance as one batch; both encode the prompt and decode. In turn: the bare loop takes the two passes one "
+        "after the other. Difference: of the last latents, the largest, over their deviation.",
+        ("output", "guidance", "step", "whole call", "step, in turn", "difference"),
         [bare_row(pipe, name, scale, plan) for name in makeable(pipe) for scale in (1.0, SCALE)],
     )
 
@@ -155,10 +166,10 @@ def bare_row(pipe: CoDiPipeline, name: str, scale: float, plan: Plan) -> tuple[s
     tasks = {
         "pipeline": lambda: called(pipe, [name], steps, guidance_scale=scale),
         "bare": lambda: bare_call(pipe, name, steps, scale),
-        "batched": lambda: bare_call(pipe, name, steps, scale, batched=True),
+        "turns": lambda: bare_call(pipe, name, steps, scale, batched=False),
     }
     if scale == 1:
-        del tasks["batched"]
+        del tasks["turns"]
     ran = interleaved(tasks, plan.rounds, plan.warm_up)
     step = {task: [timing.step for timing in timings] for task, timings in ran.items()}
     whole = {task: [timing.whole for timing in timings] for task, timings in ran.items()}
@@ -168,12 +179,12 @@ def bare_row(pipe: CoDiPipeline, name: str, scale: float, plan: Plan) -> tuple[s
         f"{scale:g}",
         ratio(step["pipeline"], step["bare"]),
         ratio(whole["pipeline"], whole["bare"]),
-        ratio(step["pipeline"], step["batched"]) if scale != 1 else "",
+        ratio(step["pipeline"], step["turns"]) if scale != 1 else "",
         f"{float((ours - theirs).abs().max() / theirs.std()):.0e}",
     )
 
 
-def bare_call(pipe: CoDiPipeline, name: str, steps: int, scale: float, batched: bool = False) -> Timing:
+def bare_call(pipe: CoDiPipeline, name: str, steps: int, scale: float, batched: bool = True) -> Timing:
     """Time the bare loop."""
     with torch.no_grad():
         return clocked(lambda mark: bare_loop(pipe, name, steps, scale, batched, mark))
@@ -230,35 +241,41 @@ def joint_against_solo(pipe: CoDiPipeline, plan: Plan) -> None:
     """The pair, and all that the bundle makes, by default, with bridges in every step, and with fewer passes."""
     names, steps = makeable(pipe), plan.steps[0]
     joint = [chosen for chosen in (names[:2], names) if len(chosen) > 1]
-    cases = [(" + ".join(chosen) + how, chosen, options) for how, options in CHEAPER.items() for chosen in joint]
-    sets = {label: chosen for label, chosen, _ in cases}
+    cases = {" + ".join(chosen) + how: (chosen, 1, options) for how, options in CHEAPER.items() for chosen in joint}
+    cases |= {f"{' + '.join(c)}, {n} samples": (c, n, {}) for n in plan.joint_batches[1:] for c in joint}
     tasks = {
-        label: lambda chosen=chosen, options=options: called(pipe, chosen, steps, **options)
-        for label, chosen, options in cases
+        label: lambda chosen=chosen, n=n, options=options: called(
+            pipe, chosen, steps, num_outputs_per_prompt=n, **options
+        )
+        for label, (chosen, n, options) in cases.items()
     }
-    tasks |= {name: lambda name=name: called(pipe, [name], steps) for name in names}
+    solo = [(name, n) for n in plan.joint_batches for name in names]
+    tasks |= {
+        (name, n): lambda name=name, n=n: called(pipe, [name], steps, num_outputs_per_prompt=n) for name, n in solo
+    }
     ran = interleaved(tasks, plan.rounds, plan.warm_up)
     counted = {label: count_flops(task) for label, task in tasks.items()}
 
     def against_sum(label: str, kind: str) -> str:
-        alone = [[getattr(timing, kind) for timing in ran[name]] for name in sets[label]]
+        chosen, n, _ = cases[label]
+        alone = [[getattr(timing, kind) for timing in ran[name, n]] for name in chosen]
         return ratio([getattr(timing, kind) for timing in ran[label]], [sum(row) for row in zip(*alone, strict=True)])
 
     table(
         "Joint generation against the sum of solo runs",
         f"{steps} steps, default guidance: with bridges a step takes up to three passes of each denoiser, a solo step "
-        "two. By default bridges act in part of the steps, a sound among others is not guided, and the pass "
-        "without the prompt is taken at every other step of what is joined. Operations are counted, decoding, bridges' "
-        "own, companions and what prompts others included.",
+        "two, which are one batch. By default bridges act in part of the steps, a sound among others is not guided, "
+        "and the pass without the prompt is taken at every other step of what is joined. Operations are counted, "
+        "decoding, bridges' own, companions and what prompts others included.",
         ("outputs", "operations", "step", "whole call"),
         [
             (
                 label,
-                f"{counted[label] / sum(counted[name] for name in chosen):.2f}",
+                f"{counted[label] / sum(counted[name, n] for name in chosen):.2f}",
                 against_sum(label, "step"),
                 against_sum(label, "whole"),
             )
-            for label, chosen in sets.items()
+            for label, (chosen, n, _) in cases.items()
         ],
     )
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from torch.nn.functional import pad
 
 from codi.modality import Engine
 from codi.types import Tokens
@@ -44,8 +45,23 @@ def beside(prompt: Tokens, others: Sequence[Tokens]) -> Tokens:
     if not others:
         return prompt
     parts = [prompt, *others] if prompt.states.any() else others
-    biases = [part.states.new_zeros(part.states.shape[:2]) if part.bias is None else part.bias for part in parts]
-    return Tokens(torch.cat([part.states for part in parts], dim=1), None, torch.cat(biases, dim=1))
+    return Tokens(torch.cat([part.states for part in parts], dim=1), None, torch.cat([_bias(p) for p in parts], dim=1))
+
+
+def stacked(prompts: Sequence[Tokens]) -> Tokens:
+    """Prompts of one batch each -> of one batch of them all, the shorter filled up with what nobody attends to."""
+    longest = max(prompt.states.shape[1] for prompt in prompts)
+    states = [pad(prompt.states, (0, 0, 0, longest - prompt.states.shape[1])) for prompt in prompts]
+    if all(prompt.bias is None and prompt.states.shape[1] == longest for prompt in prompts):
+        return Tokens(torch.cat(states))
+    biases = [_bias(prompt) for prompt in prompts]
+    return Tokens(
+        torch.cat(states), None, torch.cat([pad(b, (0, longest - b.shape[1]), value=-torch.inf) for b in biases])
+    )
+
+
+def _bias(prompt: Tokens) -> torch.Tensor:
+    return prompt.states.new_zeros(prompt.states.shape[:2]) if prompt.bias is None else prompt.bias
 
 
 def _each(engine: Engine, media: list[Any]) -> torch.Tensor:

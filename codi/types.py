@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
@@ -117,6 +117,11 @@ class Tokens:
     bias: torch.Tensor | None = None
     parts: tuple[int, ...] | None = None
 
+    def repeated(self, count: int) -> Tokens:
+        """The same for a batch of so many times the samples, one time after another."""
+        bias = None if self.bias is None else self.bias.repeat(count, 1)
+        return replace(self, states=self.states.repeat(count, 1, 1), bias=bias)
+
 
 class Denoised:
     """What one pass of a denoiser gives; each part may be a function, called once and only if somebody asks.
@@ -128,7 +133,7 @@ class Denoised:
         features: [batch, positions, channels] of the feature tap, time kept, space pooled; None where there is none.
     """
 
-    def __init__(self, sample: Value, features: Value | None = None) -> None:
+    def __init__(self, sample: Value, features: Value | Callable[[], torch.Tensor | None] | None = None) -> None:
         self._sample, self._features = sample, features
 
     @cached_property
@@ -140,3 +145,14 @@ class Denoised:
     def features(self) -> torch.Tensor | None:
         """See the class."""
         return self._features() if callable(self._features) else self._features
+
+    def chunk(self, count: int) -> list[Denoised]:
+        """The passes that were taken in one batch, so many of equal size; computed when one of them is."""
+
+        def sample(place: int) -> torch.Tensor:
+            return self.sample.chunk(count)[place]
+
+        def features(place: int) -> torch.Tensor | None:
+            return None if self.features is None else self.features.chunk(count)[place]
+
+        return [Denoised(partial(sample, place), partial(features, place)) for place in range(count)]

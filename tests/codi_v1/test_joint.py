@@ -91,7 +91,7 @@ def test_a_prompt_s_cross_attention_is_computed_once(pipes, monkeypatch):
     attentions = [m for m in pipe.image_denoiser.modules() if isinstance(m, OneTokenAttention)]
     for attention in attentions:
         forward = attention.to_v.forward
-        monkeypatch.setattr(attention.to_v, "forward", lambda x, f=forward: counted.append(1) or f(x))
+        monkeypatch.setattr(attention.to_v, "forward", lambda x, f=forward: counted.extend(x) or f(x))
     latents(pipe, outputs=["image"], num_inference_steps=5)
     # Once for the prompt and once for the null prompt, whatever the steps.
     assert attentions and len(counted) == 2 * len(attentions)

@@ -61,7 +61,7 @@ def test_who_does_not_act_yet_is_not_read_either(pipe):
 def test_an_output_is_shown_only_while_somebody_reads_it(pipe, monkeypatch):
     asked = {"inputs": "a ball", "outputs": ["image", "audio"], "seed": 3, "num_inference_steps": 8, "companions": []}
     shown, show = [], Track.show
-    monkeypatch.setattr(Track, "show", lambda t, k: shown.append((t.engine, k)) or show(t, k))
+    monkeypatch.setattr(Track, "show", lambda t, k, *rest: shown.append((t.engine, k)) or show(t, k, *rest))
     latents(pipe, **asked, bridge_start={"image": 0.25}, bridge_end={"image": 0.75, "audio": 1.0})
     steps = {name: [k for engine, k in shown if engine is pipe.engine(name)] for name in asked["outputs"]}
     assert steps == {"image": [2, 3, 4, 5, 6, 7], "audio": [2, 3, 4, 5]}
@@ -80,9 +80,12 @@ def test_the_pass_without_a_prompt_is_taken_once_an_interval(pipe, monkeypatch):
     asked = {**pair, "guidance_scale": 3.0, "bridge_end": 1.0}
     taken = []
     run = Track.run
-    monkeypatch.setattr(
-        Track, "run", lambda t, k, prompt, *rest: taken.append((prompt is t.null, k)) or run(t, k, prompt, *rest)
-    )
+
+    def noted(track, index, prompts, *rest):
+        taken.extend((prompt is track.null, index) for prompt in prompts)
+        return run(track, index, prompts, *rest)
+
+    monkeypatch.setattr(Track, "run", noted)
     every = latents(pipe, **asked, guidance_interval=1)
     assert [k for null, k in taken if null] == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
     taken.clear()
