@@ -57,7 +57,11 @@ class Denoiser(Protocol):
         clock: torch.Tensor,
         partners: Tokens | None = None,
     ) -> Denoised:
-        """The prediction and the features at `level` [batch]; `partners` None is the bridge-off pass."""
+        """The prediction and the features at `level` [batch]; `partners` None is the bridge-off pass.
+
+        A batch may hold several passes of the same samples. What a row gives depends on that row alone, and tokens of
+        the prompt whose bias is -inf, which fill up shorter prompts, are not attended to.
+        """
         ...
 
 

@@ -19,6 +19,9 @@ from codi.types import Denoised, Tokens
 
 OnStep = Callable[[int, Mapping[str, torch.Tensor]], None]
 
+TOGETHER = 16
+"""Rows of a batch of several passes; beyond, one after the other is as fast and takes less memory."""
+
 
 @dataclass
 class Track:
@@ -70,17 +73,16 @@ class Track:
         return torch.full((len(self.latent),), level, device=self.latent.device)
 
     def run(self, index: int, prompts: Sequence[Tokens], partners: Tokens | None = None) -> list[Denoised]:
-        """Passes of the denoiser at step `index`, one a prompt, in one batch: of few samples faster than in turn."""
-        count = len(prompts)
+        """Passes of the denoiser at step `index`, one a prompt; of few samples in one batch, which is faster."""
+        count, level = len(prompts), self.level(index)
+        if count == 1 or count * len(level) > TOGETHER:
+            return [self.engine.denoiser(self.latent, level, prompt, self.clock, partners) for prompt in prompts]
         latent = torch.cat([self.latent] * count)
         read = None if partners is None else partners.repeated(count)
-        made = self.engine.denoiser(latent, self.level(index).repeat(count), self.stack(prompts), self.clock, read)
-        return made.chunk(count)
+        return self.engine.denoiser(latent, level.repeat(count), self.stack(prompts), self.clock, read).chunk(count)
 
     def stack(self, prompts: Sequence[Tokens]) -> Tokens:
         """Prompts as one batch; as long as they are the same, the same: a backbone may keep what it made of it."""
-        if len(prompts) == 1:
-            return prompts[0]
         if self.stacked is None or any(one is not other for one, other in zip(self.stacked[0], prompts, strict=True)):
             self.stacked = (tuple(prompts), stacked(prompts))
         return self.stacked[1]
@@ -229,13 +231,13 @@ def denoise(
 
 def guided(track: Track, index: int, partners: Tokens | None, guidance: Guidance) -> torch.Tensor:
     """The weighted sum of the guidance's terms; the bridge-off prompted pass is the one that gave the features."""
-    terms = guidance.terms(partners is not None)
+    # The prompted first: the unprompted is then taken with it.
+    terms = sorted(guidance.terms(partners is not None), key=lambda term: not term.prompted)
     bridged = [term.prompted for term in terms if term.bridged]
     read = track.run(index, [track.asked(prompted) for prompted in bridged], partners) if bridged else []
     beside_partners = dict(zip(bridged, read, strict=True))
     total = torch.zeros_like(track.latent)
-    # The prompted first: what it is taken with need not be taken again.
-    for term in sorted(terms, key=lambda term: not term.prompted):
+    for term in terms:
         if term.bridged:
             sample = beside_partners[term.prompted].sample
         elif term.prompted:

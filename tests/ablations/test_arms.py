@@ -44,11 +44,12 @@ def stirred(arm, pipe):
 @pytest.mark.parametrize("name", READERS)
 def test_readers_begin_as_nothing(name, pipe):
     made = pipeline_of(ARMS[name], pipe, build(ARMS[name], pipe.components).modules.state_dict())
-    # Without guidance: a pass that shares a batch with the unprompted one rounds otherwise than one that does not.
-    asked = {**ASKED, "guidance_scale": 1.0}
-    joint = latents(made, **asked)
-    alone = latents(made if ARMS[name].experts else pipe, **{**asked, "bridge_scale": 0.0})
-    assert all(torch.allclose(joint[medium], alone[medium], atol=1e-6) for medium in alone)
+    # With guidance a pass that shares its batch with the unprompted one rounds otherwise than one that does not.
+    for guided, near in (({"guidance_scale": 1.0}, 1e-6), ({}, 1e-4)):
+        asked = {**ASKED, **guided}
+        joint = latents(made, **asked)
+        alone = latents(made if ARMS[name].experts else pipe, **{**asked, "bridge_scale": 0.0})
+        assert all(torch.allclose(joint[medium], alone[medium], atol=near) for medium in alone)
 
 
 @pytest.mark.parametrize("name", TRAINED)
