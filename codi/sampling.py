@@ -20,7 +20,7 @@ from codi.types import Denoised, Tokens
 OnStep = Callable[[int, Mapping[str, torch.Tensor]], None]
 
 TOGETHER = 16
-"""Rows of a batch of several passes; beyond, one after the other is as fast and takes less memory."""
+"""Rows of a batch of several passes; beyond, one after the other is nearly as fast and takes less memory."""
 
 
 @dataclass

@@ -238,14 +238,10 @@ class UnifiedDenoiser:
     def _nobody(self, latent: torch.Tensor, level: torch.Tensor) -> Beside:
         engine, clip = registry()[self.partner].engine()({}), ClipSpec()
         random = torch.Generator().manual_seed(0)
-        noise = torch.randn(
-            1, *engine.latent_shape(clip), generator=random
-        )  # one for all: a row depends on itself alone
-        return Beside(
-            noise.to(latent).expand(len(latent), *noise.shape[1:]),
-            torch.ones_like(level),
-            engine.clock(clip).to(latent.device),
-        )
+        # One for all: a row depends on itself alone.
+        noise = torch.randn(1, *engine.latent_shape(clip), generator=random).to(latent)
+        each = noise.expand(len(latent), *noise.shape[1:])
+        return Beside(each, torch.ones_like(level), engine.clock(clip).to(latent.device))
 
 
 @dataclass(frozen=True)
