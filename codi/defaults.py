@@ -24,6 +24,11 @@ class Company:
     given: Collection[str] = ()
     prompting: Collection[str] = ()
 
+    @property
+    def made(self) -> set[str]:
+        """Of these, what is made."""
+        return {*self.others}.difference(self.given)
+
 
 ALONE: Final = Company()
 
@@ -72,6 +77,7 @@ class Defaults:
         beside: by modality, `Guidance.prompt` of an output that bridges join to other outputs; the first that holds
             counts.
         following: by modality and given, `Guidance.prompt` of one that reads such a given, and no other output.
+        bridge: by modality, `Guidance.bridge` of one that is made beside other outputs.
         interval: `Guidance.interval` of such an output.
         renewal: by modality, `Guidance.renewal`.
         prompting: by modality, `Guidance.prompting`.
@@ -84,6 +90,7 @@ class Defaults:
     guidance: Guidance
     beside: Mapping[str, tuple[Rule, ...]] = field(default_factory=dict)
     following: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    bridge: Mapping[str, float] = field(default_factory=dict)
     interval: int = 1
     renewal: Mapping[str, float] = field(default_factory=dict)
     prompting: Mapping[str, float] = field(default_factory=dict)
@@ -94,11 +101,13 @@ class Defaults:
     def of(self, output: str, joined: bool, company: Company = ALONE) -> Guidance:
         """The scales of one output; `joined`: whether bridges join it to other outputs."""
         start, end = self.spans.get(output, (self.guidance.start, self.guidance.end))
+        bridge = self.bridge.get(output, self.guidance.bridge) if company.made else self.guidance.bridge
         return dataclasses.replace(
             self.guidance,
             start=start,
             end=min(end, _first(self.ends.get(output, ()), company, end)),
             prompt=self._prompt(output, joined, company),
+            bridge=bridge,
             interval=self.interval if joined else self.guidance.interval,
             renewal=self.renewal.get(output, self.guidance.renewal),
             prompting=self.prompting.get(output, self.guidance.prompting),
@@ -123,8 +132,13 @@ class Defaults:
 CODI_MINI: Final = Defaults(
     steps=20,
     guidance=Guidance(bridge=3.0),
-    beside={"video": (Rule(1.5),), "audio": (Rule(1.5, among=("video",), without=("text",)), Rule(1.0))},
+    beside={
+        "text": (Rule(1.0),),
+        "video": (Rule(2.25, prompted=("text",), without=("audio",)), Rule(1.5)),
+        "audio": (Rule(1.5, among=("video",), without=("text",)), Rule(1.0)),
+    },
     following={"video": {"audio": 1.75}},
+    bridge={"text": 1.0},
     interval=2,
     renewal={"audio": 0.7},
     prompting={"text": 0.55},
@@ -137,8 +151,9 @@ CODI_MINI: Final = Defaults(
     companions={"image": "text"},
 )
 """codi-mini's figures are measured at these (why: docs/choices.md). What other outputs tell moves clips and sounds as
-the prompt does: beside three times the prompt's own push they keep to themselves. A sound needs none where words are
-made along, with a clip alone some. In the last steps what others tell pushes a settled clip off what the world looks
+the prompt does: beside three times the prompt's own push they keep to themselves, but for a clip whose words are
+settled and that hears no sound. A sound needs none where words are made along, with a clip alone some. A text that is
+pushed says the same in most samples, and all follow it. In the last steps what others tell pushes a settled clip off what the world looks
 like. A sound settles early, a text at once (its sampler), and prompts the others from the fourth step on; after half
 of the steps a text hardly changes, nor does a sound beside texts and pictures, nor, where a text prompts it, a picture
 after three quarters; a clip that a text prompts is then better left alone, but for its sound. A picture and others

@@ -70,7 +70,9 @@ class PipelineEngine:
         guided = "".join([f"{defaults.guidance.prompt:g}", *beside, *following])
         if defaults.interval != defaults.guidance.interval and "guidance_interval" not in self.options:
             guided += f" (with others in every {defaults.interval} steps)"
-        own = {"guidance_scale": guided, "bridge_scale": f"{defaults.guidance.bridge:g}"}
+        coupled = [f" ({name} {scale:g} with others that are made)" for name, scale in defaults.bridge.items()]
+        bridged = "".join([f"{defaults.guidance.bridge:g}", *coupled])
+        own = {"guidance_scale": guided, "bridge_scale": bridged}
         told = {"num_inference_steps": defaults.steps, **own, **self.options}
         if not {"bridge_start", "bridge_end"} & self.options.keys():
             spans = [f" ({name} from {a:g} to {b:g} of the steps)" for name, (a, b) in defaults.spans.items()]

@@ -52,7 +52,7 @@ def test_who_needs_none_has_none():
 
 def test_a_clip_with_a_companion_is_guided_as_a_clip_with_others():
     guidance = call(outputs="video", companions=["audio"]).guidance
-    assert guidance["video"].prompt == CODI_MINI.beside["video"][0].value and set(guidance) == {"video", "audio"}
+    assert guidance["video"].prompt == CODI_MINI.beside["video"][-1].value and set(guidance) == {"video", "audio"}
 
 
 def test_nobody_is_run_for_nothing(pipe, monkeypatch):

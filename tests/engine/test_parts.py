@@ -78,16 +78,21 @@ def test_new_noise_is_of_all_outputs_or_by_modality():
     assert [scale.renewal for scale in own.guidance.values()] == [0.3, 0.2]
 
 
-def test_a_clip_and_a_sound_are_guided_less_where_they_are_made_together_with_others():
+def test_all_but_a_picture_are_guided_less_where_they_are_made_together_with_others():
     pair = {"outputs": ["video", "audio"], "companions": []}
 
     def scales(**asked):
         return [scale.prompt for scale in call(**{**pair, **asked}).guidance.values()]
 
     assert scales() == [1.5, 1.5]
-    assert scales(outputs=["video", "audio", "text"]) == [1.5, 1.0, 3.0]
-    assert scales(given={"text": 1}) == [1.5, 1.0] and scales(companions=["text"]) == [1.5, 1.0, 3.0]
-    assert scales(outputs=["text", "audio"], given={"video": 1}) == [3.0, 1.0]
+    assert scales(outputs=["video", "audio", "text"]) == [1.5, 1.0, 1.0]
+    assert scales(given={"text": 1}) == [1.5, 1.0] and scales(companions=["text"]) == [1.5, 1.0, 1.0]
+    assert scales(outputs=["text", "audio"], given={"video": 1}) == [1.0, 1.0]
+    assert scales(outputs=["text"]) == scales(outputs=["text"], given={"video": 1}) == [3.0]
+    assert (
+        scales(outputs=["video", "text"]) == scales(outputs=["video", "image"], companions=["text"])[::2] == [2.25, 1.0]
+    )
+    assert scales(outputs=["video", "text"], bridge_prompting=0.0) == [1.5, 1.0], "a text that tells nothing"
     assert scales(outputs=["image", "audio"]) == [3.0, 1.0]
     assert scales(outputs=["video"]) == [3.0]
     assert scales(bridge_scale=0.0) == scales(bridge_start=0.5, bridge_end=0.5) == [3.0, 3.0]
@@ -98,6 +103,19 @@ def test_a_clip_and_a_sound_are_guided_less_where_they_are_made_together_with_ot
     assert scales(guidance_scale={"audio": 4.0}) == [1.5, 4.0]
     assert scales(defaults=replace(CODI_MINI, beside={})) == [3.0, 3.0]
     assert call(**pair).parameters["guidance_scale"] == {"video": 1.5, "audio": 1.5}
+
+
+def test_a_text_follows_what_is_made_with_it_less_than_what_is_given():
+    def scales(outputs, **asked):
+        return call(outputs=outputs, companions=(), **asked).parameters["bridge_scale"]
+
+    assert scales(["text", "image"]) == {"text": 1.0, "image": 3.0}
+    assert scales(["text", "image"], given={"audio": 1}) == {"text": 1.0, "image": 3.0}
+    assert scales(["text"], given={"audio": 1}) == {"text": 3.0}
+    assert call(outputs=["image", "audio"]).parameters["bridge_scale"] == {"image": 3.0, "audio": 3.0, "text": 1.0}
+    assert scales(["text", "image"], bridge_scale=2.0) == {"text": 2.0, "image": 2.0}
+    assert scales(["text", "image"], bridge_scale={"image": 2.0}) == {"text": 1.0, "image": 2.0}
+    assert scales(["text", "image"], defaults=replace(CODI_MINI, bridge={})) == {"text": 3.0, "image": 3.0}
 
 
 def test_the_first_scale_that_holds_counts():
@@ -126,7 +144,10 @@ def test_a_clip_is_guided_less_to_a_given_sound_and_no_other_output_to_what_is_g
     assert scales(["video"], given={"audio": 1}, bridge_scale=0.0) == [3.0], "it reads nobody"
     own = {"audio": Part(1, spans=((0.0, 1.0),))}
     assert scales(["video", "audio"], given=own, bridge_start={"audio": 0.9}) == [3.0, 1.5], "none is given but its own"
-    assert scales(["video", "text"], given={"audio": 1}) == [1.5, 3.0]
+    assert scales(["video", "text"], given={"audio": 1}) == [1.5, 1.0]
+    told = {"inputs": {"image": 1}, "given": {"text": 1}, "companions": ()}
+    assert scales(["video", "image"], **told) == [2.25, 3.0], "words that stand prompt it too"
+    assert scales(["video", "audio"], **told) == [1.5, 1.0]
     assert scales(["video"], given={"audio": 1}, guidance_scale=2.0) == [2.0]
 
 

@@ -243,19 +243,23 @@ SPANS = (
 )
 
 
+SCALES = "3 (text 1 with others that are made)"
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({}, ("num_inference_steps 20", f"bridge_scale 3 {SPANS}")),
+        ({}, ("num_inference_steps 20", f"bridge_scale {SCALES} {SPANS}")),
         ({"num_inference_steps": 12, "bridge_scale": 2.0}, ("num_inference_steps 12", f"bridge_scale 2.0 {SPANS}")),
-        ({"bridge_end": 1.0}, ("num_inference_steps 20", "bridge_scale 3", "bridge_end 1.0")),
+        ({"bridge_end": 1.0}, ("num_inference_steps 20", f"bridge_scale {SCALES}", "bridge_end 1.0")),
     ],
 )
 def test_figures_tell_their_bundle_and_defaults_even_where_nobody_named_them(pipe, options, told):
     engine = PipelineEngine(pipe, options, "0123456789abcdef num_inference_steps")
     steps, *bridges = told
     guided = (
-        "guidance_scale 3 (video 1.5 with others) (audio 1.5 with video without text, else 1 with others)"
+        "guidance_scale 3 (text 1 with others) (video 2.25 prompted by text without audio, else 1.5 with others)"
+        " (audio 1.5 with video without text, else 1 with others)"
         " (video to a given audio 1.75) (with others in every 2 steps)"
     )
     along = ["companions text (of image with others)", f"bridge_prompting text below {PROMPTING:g}"]
