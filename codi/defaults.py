@@ -133,7 +133,7 @@ CODI_MINI: Final = Defaults(
     steps=20,
     guidance=Guidance(bridge=3.0),
     beside={
-        "text": (Rule(1.0),),
+        "text": (Rule(1.25),),
         "video": (Rule(2.25, prompted=("text",), without=("audio",)), Rule(1.5)),
         "audio": (Rule(1.5, among=("video",), without=("text",)), Rule(1.0)),
     },
@@ -146,15 +146,15 @@ CODI_MINI: Final = Defaults(
     ends={
         "audio": (Rule(0.55, without=("video",)),),
         "image": (Rule(0.55, prompted=("text",), without=("audio", "video")), Rule(0.75, prompted=("text",))),
-        "video": (Rule(0.55, prompted=("text",), without=("audio",)),),
+        "video": (Rule(0.55, prompted=("text",), without=("audio",)), Rule(0.75, prompted=("text",))),
     },
     companions={"image": "text"},
 )
 """codi-mini's figures are measured at these (why: docs/choices.md). What other outputs tell moves clips and sounds as
 the prompt does: beside three times the prompt's own push they keep to themselves, but for a clip whose words are
 settled and that hears no sound. A sound needs none where words are made along, with a clip alone some. A text that is
-pushed says the same in most samples, and all follow it. In the last steps what others tell pushes a settled clip off what the world looks
-like. A sound settles early, a text at once (its sampler), and prompts the others from the fourth step on; after half
-of the steps a text hardly changes, nor does a sound beside texts and pictures, nor, where a text prompts it, a picture
-after three quarters; a clip that a text prompts is then better left alone, but for its sound. A picture and others
-meet best in a text that nobody asked for. What the prompt changes differs little from one step to the next."""
+pushed says the same in most samples, and all follow it. In the last steps what others tell pushes a settled clip off
+what the world looks like. A sound settles early, a text at once (its sampler), and prompts the others from the fourth
+step on; after half of the steps a text hardly changes, nor does a sound beside texts and pictures, nor, where a text
+prompts it, a picture after three quarters, or a clip beside a sound; without one it is left alone sooner. A picture and
+others meet best in a text that nobody asked for. What the prompt changes differs little from one step to the next."""

@@ -85,14 +85,13 @@ def test_all_but_a_picture_are_guided_less_where_they_are_made_together_with_oth
         return [scale.prompt for scale in call(**{**pair, **asked}).guidance.values()]
 
     assert scales() == [1.5, 1.5]
-    assert scales(outputs=["video", "audio", "text"]) == [1.5, 1.0, 1.0]
-    assert scales(given={"text": 1}) == [1.5, 1.0] and scales(companions=["text"]) == [1.5, 1.0, 1.0]
-    assert scales(outputs=["text", "audio"], given={"video": 1}) == [1.0, 1.0]
+    assert scales(outputs=["video", "audio", "text"]) == [1.5, 1.0, 1.25]
+    assert scales(given={"text": 1}) == [1.5, 1.0] and scales(companions=["text"]) == [1.5, 1.0, 1.25]
+    assert scales(outputs=["text", "audio"], given={"video": 1}) == [1.25, 1.0]
     assert scales(outputs=["text"]) == scales(outputs=["text"], given={"video": 1}) == [3.0]
-    assert (
-        scales(outputs=["video", "text"]) == scales(outputs=["video", "image"], companions=["text"])[::2] == [2.25, 1.0]
-    )
-    assert scales(outputs=["video", "text"], bridge_prompting=0.0) == [1.5, 1.0], "a text that tells nothing"
+    assert scales(outputs=["video", "text"]) == [2.25, 1.25]
+    assert scales(outputs=["video", "image"], companions=["text"]) == [2.25, 3.0, 1.25]
+    assert scales(outputs=["video", "text"], bridge_prompting=0.0) == [1.5, 1.25], "a text that tells nothing"
     assert scales(outputs=["image", "audio"]) == [3.0, 1.0]
     assert scales(outputs=["video"]) == [3.0]
     assert scales(bridge_scale=0.0) == scales(bridge_start=0.5, bridge_end=0.5) == [3.0, 3.0]
@@ -144,7 +143,7 @@ def test_a_clip_is_guided_less_to_a_given_sound_and_no_other_output_to_what_is_g
     assert scales(["video"], given={"audio": 1}, bridge_scale=0.0) == [3.0], "it reads nobody"
     own = {"audio": Part(1, spans=((0.0, 1.0),))}
     assert scales(["video", "audio"], given=own, bridge_start={"audio": 0.9}) == [3.0, 1.5], "none is given but its own"
-    assert scales(["video", "text"], given={"audio": 1}) == [1.5, 1.0]
+    assert scales(["video", "text"], given={"audio": 1}) == [1.5, 1.25]
     told = {"inputs": {"image": 1}, "given": {"text": 1}, "companions": ()}
     assert scales(["video", "image"], **told) == [2.25, 3.0], "words that stand prompt it too"
     assert scales(["video", "audio"], **told) == [1.5, 1.0]
@@ -195,7 +194,8 @@ def test_bridges_cease_earlier_in_some_company():
     assert end("image", "text", "audio") == end("image", "video", given=["text"]) == 0.75
     assert end("image", "audio") == end("image", "audio", "video") == end("image", given=["video"]) == 1
     assert end("video", "text") == end("video", "image", given=["text"]) == 0.55
-    assert end("video", "image") == end("video", "audio", "text") == end("video", given=["audio"]) == 0.85
+    assert end("video", "audio", "text") == end("video", "image", "audio", given=["text"]) == 0.75
+    assert end("video", "image") == end("video", "audio") == end("video", given=["audio"]) == 0.85
     assert end("audio", "text", bridge_end=1.0) == 1 and end("audio", "text", bridge_end={"text": 0.2}) == 0.55
     assert end("audio", "text", defaults=replace(CODI_MINI, spans={"audio": (0.0, 0.3)})) == 0.3
     # A companion is there too.

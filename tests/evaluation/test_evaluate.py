@@ -239,7 +239,7 @@ PROMPTING = CODI_MINI.prompting["text"]
 SPANS = (
     "(video from 0.25 to 0.85 of the steps) (text from 0 to 0.5 of the steps) (audio to 0.55 without video)"
     " (image to 0.55 prompted by text without audio or video, else to 0.75 prompted by text)"
-    " (video to 0.55 prompted by text without audio)"
+    " (video to 0.55 prompted by text without audio, else to 0.75 prompted by text)"
 )
 
 
@@ -258,7 +258,7 @@ def test_figures_tell_their_bundle_and_defaults_even_where_nobody_named_them(pip
     engine = PipelineEngine(pipe, options, "0123456789abcdef num_inference_steps")
     steps, *bridges = told
     guided = (
-        "guidance_scale 3 (text 1 with others) (video 2.25 prompted by text without audio, else 1.5 with others)"
+        "guidance_scale 3 (text 1.25 with others) (video 2.25 prompted by text without audio, else 1.5 with others)"
         " (audio 1.5 with video without text, else 1 with others)"
         " (video to a given audio 1.75) (with others in every 2 steps)"
     )
