@@ -17,7 +17,7 @@ from codi.defaults import CODI_MINI, Defaults
 from codi.givens import Stands
 from codi.manifest import check_bundle
 from codi.modality import Engine, Modality, registry
-from codi.request import Call, Media, Prompts, Scale, names_of, own, resolve, usable
+from codi.request import Call, Media, Prompts, Scale, modalities_of, names_of, own, resolve, usable
 from codi.sampling import denoise
 from codi.staging import Conditioning, Stage
 from codi.types import ClipSpec, InputError, Tokens
@@ -102,16 +102,16 @@ class CoDiPipeline(DiffusionPipeline):
     @classmethod
     def needed(
         cls,
-        inputs: Iterable[str],
-        given: Iterable[str],
-        outputs: Iterable[str],
+        inputs: Iterable[str] | str,
+        given: Iterable[str] | str,
+        outputs: Iterable[str] | str,
         companions: Sequence[str] | str | None = None,
         bridge_prompting: Scale = None,
     ) -> set[str]:
-        """Components that a request needs; the last two as in `from_pretrained`."""
-        stands, makes = tuple(given), tuple(outputs)
-        makes += cls.defaults.along(makes, stands) if companions is None else names_of(companions)
-        told = (*inputs, *stands) if cls.givens_prompt else tuple(inputs)
+        """Components that a request needs; arguments as of `from_pretrained`."""
+        asks, stands, makes = modalities_of(inputs), modalities_of(given), modalities_of(outputs)
+        makes += cls.defaults.along(makes, stands) if companions is None else modalities_of(companions)
+        told = (*asks, *stands) if cls.givens_prompt else asks
         prompts = cls.prompters(tuple(dict.fromkeys(told)))
         table = cls.modalities()
         found = {part for name in prompts for part in table[name].prompts}
@@ -139,9 +139,9 @@ class CoDiPipeline(DiffusionPipeline):
         cls,
         bundle: str | Path = "codi-mini",
         *,
-        inputs: Iterable[str] | None = None,
-        given: Iterable[str] | None = None,
-        outputs: Iterable[str] | None = None,
+        inputs: Iterable[str] | str | None = None,
+        given: Iterable[str] | str | None = None,
+        outputs: Iterable[str] | str | None = None,
         companions: Sequence[str] | str | None = None,
         bridge_prompting: Scale = None,
         **options: Any,
@@ -150,14 +150,15 @@ class CoDiPipeline(DiffusionPipeline):
 
         Args:
             bundle: a shipped bundle's name or a folder.
-            inputs: modalities that will prompt; only what these three need is loaded, all where none is named.
+            inputs: modalities that will prompt, one or several; only what these three need is loaded, all where none is
+                named.
             given: modalities that will stand.
             outputs: modalities that will be made.
             companions, bridge_prompting: as in `__call__`.
             options: as of `DiffusionPipeline.from_pretrained` (dtype, components to override, ...).
 
         Raises:
-            InputError: no such bundle, or one with a missing, truncated or altered file.
+            InputError: no such bundle, one with a missing, truncated or altered file, or no such modality.
         """
         folder = find_bundle(str(bundle))
         kind = pipeline_class(folder)

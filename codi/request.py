@@ -203,7 +203,7 @@ def along_with(
     return tuple(name for name in found if makeable is None or name in makeable)
 
 
-def names_of(named: Sequence[str] | str) -> tuple[str, ...]:
+def names_of(named: Iterable[str] | str) -> tuple[str, ...]:
     """One modality's name, or several.
 
     Raises:
@@ -214,6 +214,19 @@ def names_of(named: Sequence[str] | str) -> tuple[str, ...]:
     if isinstance(named, Iterable):
         return tuple(named)
     raise InputError("outputs", f"is {kind_of(named)}", "give modalities by name")
+
+
+def modalities_of(named: Iterable[str] | str) -> tuple[str, ...]:
+    """The same, of modalities that there are.
+
+    Raises:
+        InputError: neither, or no modality.
+    """
+    names = names_of(named)
+    for name in names:
+        if name not in registry():
+            raise InputError(str(name), "is not a modality", f"choose among {', '.join(registry())}")
+    return names
 
 
 def _batch(argument: str, media: Media) -> list[dict[str, Any]]:
@@ -251,12 +264,9 @@ def _several(value: Any) -> list[Any]:
 
 
 def _check_names(outputs: Sequence[str], given: Mapping[str, Any], inputs: Mapping[str, Any]) -> None:
-    known = ", ".join(registry())
-    for name in (*outputs, *given, *inputs):
-        if name not in registry():
-            raise InputError(str(name), "is not a modality", f"choose among {known}")
+    modalities_of((*outputs, *given, *inputs))
     if not outputs:
-        raise InputError("outputs", "names nothing to make", f"choose among {known}")
+        raise InputError("outputs", "names nothing to make", f"choose among {', '.join(registry())}")
     for name in outputs:
         if list(outputs).count(name) > 1:
             raise InputError(

@@ -30,8 +30,8 @@ from codi.training.critic import CRITICS, EVENTFUL, ClipAndFrames, Critic, load_
 from codi.training.joint import Latents, joint_pass, predicted
 from codi.training.levels import draw_levels, known, shifted
 from codi.training.loop import FitConfig, Losses, fit, runs_folder
-from codi.training.practice import Leaders, Run, Runs, rehearse
-from codi.training.telling import ToldFacts, told_facts
+from codi.training.practice import Leaders, Run, Runs, Standing, rehearse
+from codi.training.telling import ToldFacts, shown_facts, told_facts
 from codi.training.text_autoencoder import full_caption_latents
 from codi.types import ClipSpec
 
@@ -185,9 +185,17 @@ class Objective:
 
     def _rehearsed(self, rng: np.random.Generator) -> Run:
         engines, batch = self._drawn(rng), int(self.settings.fit.batch)
-        prompt, named = self.prompts.draw(self.clips.facts[rng.choice(self.clips.clips, batch)], rng)
+        clean, rows = self.clips.draw(engines, rng, batch)
+        prompt, named = self.prompts.draw(self.clips.facts[rows], rng)
         samplers = {name: self.schedulers[f"{name}_scheduler"] for name in engines}
-        return rehearse(engines, samplers, prompt, named, self.critics, CODI_MINI, int(rng.integers(2**31)))
+        standing = self._standing(clean, rows, rng) if rng.random() < self.settings.practice_given else None
+        seed = int(rng.integers(2**31))
+        return rehearse(engines, samplers, prompt, named, self.critics, CODI_MINI, seed, standing)
+
+    def _standing(self, clean: Latents, rows: np.ndarray, rng: np.random.Generator) -> Standing:
+        """One modality of a batch of scenes, to be given."""
+        name = self.settings.given or str(rng.choice(list(clean)))
+        return Standing(name, *clean[name], shown_facts(name, self.clips.facts[rows]), self.clips.events[rows])
 
     def _drawn(self, rng: np.random.Generator) -> dict[str, Engine]:
         return {name: self.engines[name] for name in self.sets[rng.choice(len(self.sets), p=self.odds)]}

@@ -5,7 +5,7 @@ latent of a real scene, noised as far, would tell. Noised scenes teach environme
 partners to wait, until it is too late to agree (that training never sees what sampling does is exposure bias, Ning et
 al. 2024). So the joint loop of sampling runs, in 12 steps and without new noise, and critics read the end results. From
 states on the way, tokens learn to tell what will come, and estimates are asked for what the modality becomes that tells
-best. Only bridges learn.
+best. Only bridges learn. In a share of the runs one modality is given, of a real scene, and says what is right.
 """
 
 from __future__ import annotations
@@ -34,12 +34,31 @@ Read = Mapping[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
+class Standing:
+    """What stands in a run: one modality of real scenes.
+
+    Attributes:
+        name: of the modality.
+        latent: [batch, ...] clean.
+        clock: its.
+        shows: [batch, factors] facts that it shows, else -1.
+        events: [batch, frames] 1 where something happens.
+    """
+
+    name: str
+    latent: torch.Tensor
+    clock: torch.Tensor
+    shows: torch.Tensor
+    events: torch.Tensor
+
+
+@dataclass(frozen=True)
 class Run:
     """One joint run of the samplers.
 
     Attributes:
         prompt: of each sample.
-        named: [batch, factors] facts that it names, else -1.
+        named: [batch, factors] facts that it names, or what stands shows, else -1.
         clocks: by modality.
         latents: by modality, [steps, batch, ...] before each step.
         levels: by modality, [steps].
@@ -109,6 +128,7 @@ def rehearse(
     critics: Mapping[str, Critic],
     defaults: Defaults,
     seed: int,
+    standing: Standing | None = None,
 ) -> Run:
     """Run the joint loop as the pipeline does, and keep what it passes.
 
@@ -116,32 +136,30 @@ def rehearse(
     themselves.
 
     Args:
-        engines: of the outputs, by modality.
+        engines: by modality, of the outputs and of what stands.
         schedulers: of each.
         prompt: of each sample.
         named: [batch, factors] facts that the prompts name, else -1.
         critics: by modality, of all outputs.
         defaults: the scales.
         seed: of the noise.
+        standing: what is not made but given; None where all is made.
     """
-    clip, batch, tracks = ClipSpec(), len(named), {}
-    nothing = conditioning.null(batch, prompt.states)
-    for name, engine in engines.items():
-        noise, scheduler = schedule.Noise(seed, name), schedule.prepared(schedulers[name], STEPS, named.device)
-        white = noise.white(engine.latent_shape(clip), batch)
-        tracks[name] = Track(engine, white, engine.clock(clip), prompt, nothing, scheduler, noise)
-    passed = {name: [track.latent] for name, track in tracks.items()}
+    tracks = _tracks(engines, schedulers, prompt, seed, standing)
+    outputs = {name: track for name, track in tracks.items() if track.scheduler is not None}
+    passed = {name: [track.latent] for name, track in outputs.items()}
 
     def on_step(index: int, moved: Mapping[str, torch.Tensor]) -> None:
         for name, latent in moved.items():
             passed[name].append(latent)
 
-    scales = {name: defaults.of(name, joined=True, company=Company(tracks.keys() - {name})) for name in tracks}
+    given, joined = tracks.keys() - outputs.keys(), len(outputs) > 1
+    scales = {name: defaults.of(name, joined, Company(tracks.keys() - {name}, given)) for name in outputs}
     sampled = {name: replace(scale, renewal=1.0, interval=1, prompting=0.0) for name, scale in scales.items()}
     ends = denoise(tracks, sampled, STEPS, on_step)
     read = {name: critics[name](end) for name, end in ends.items()}
     levels = {name: torch.stack([track.level(k)[0] for k in range(STEPS)]) for name, track in tracks.items()}
-    return Run(
+    run = Run(
         prompt=prompt,
         named=named,
         clocks={name: track.clock for name, track in tracks.items()},
@@ -149,6 +167,39 @@ def rehearse(
         levels=levels,
         became={name: became(critics[name].facts(read[name])) for name in ends},
         events=first_events({name: critics[name].heat(read[name]) for name in ends}, levels),
+    )
+    return run if standing is None else _beside(run, standing)
+
+
+def _tracks(
+    engines: Mapping[str, Engine],
+    schedulers: Mapping[str, Any],
+    prompt: Tokens,
+    seed: int,
+    standing: Standing | None,
+) -> dict[str, Track]:
+    """Of all modalities, at the start of the loop."""
+    batch = len(prompt.states)
+    clip, nothing, tracks = ClipSpec(), conditioning.null(batch, prompt.states), {}
+    for name, engine in engines.items():
+        if standing is not None and name == standing.name:
+            tracks[name] = Track(engine, standing.latent, standing.clock, nothing, nothing)
+            continue
+        noise = schedule.Noise(seed, name)
+        scheduler = schedule.prepared(schedulers[name], STEPS, prompt.states.device)
+        white = noise.white(engine.latent_shape(clip), batch)
+        tracks[name] = Track(engine, white, engine.clock(clip), prompt, nothing, scheduler, noise)
+    return tracks
+
+
+def _beside(run: Run, standing: Standing) -> Run:
+    """The run with what stood in it, by which all else is judged."""
+    return replace(
+        run,
+        named=torch.where(run.named < 0, standing.shows, run.named),
+        latents={**run.latents, standing.name: standing.latent.expand(STEPS, *standing.latent.shape)},
+        became={**run.became, standing.name: standing.shows},
+        events=standing.events,
     )
 
 

@@ -81,3 +81,9 @@ def told_facts(read: Mapping[str, Mapping[str, torch.Tensor]], facts: torch.Tens
         sure = (torch.stack(right).amax(0) - chance) / (1 - chance) if right else torch.zeros(len(true))
         columns.append(torch.where(torch.rand(len(true)) < sure, true, -1))
     return torch.stack(columns, 1)
+
+
+def shown_facts(name: str, facts: torch.Tensor) -> torch.Tensor:
+    """[batch, factors] of facts, those that a modality shows; else -1."""
+    shows = torch.tensor([factor in SHOWN[name] for factor in FACTORS])
+    return torch.where(shows, facts, -1)

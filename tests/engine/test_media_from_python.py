@@ -113,6 +113,20 @@ def test_parts_that_were_left_out_are_named(bundle):
             some(*arguments, num_inference_steps=1)
 
 
+def test_one_modality_to_load_is_named_without_a_list(bundle):
+    named = {"given": "audio", "outputs": "video", "inputs": "text"}
+    one = CoDiPipeline.from_pretrained(bundle, **named)
+    several = CoDiPipeline.from_pretrained(bundle, **{name: [modality] for name, modality in named.items()})
+    loaded = lambda pipe: {name for name, part in pipe.components.items() if part is not None}  # noqa: E731
+    assert loaded(one) == loaded(several) and "video_denoiser" in loaded(one)
+
+
+@pytest.mark.parametrize("argument", ["inputs", "given", "outputs", "companions"])
+def test_what_is_to_be_loaded_must_be_a_modality(bundle, argument):
+    with pytest.raises(InputError, match=r"^smell: is not a modality; choose among audio, image, text, video$"):
+        CoDiPipeline.from_pretrained(bundle, **{"outputs": ["video"], argument: ["smell"]})
+
+
 def test_a_component_that_is_replaced_is_the_one_that_runs(bundle):
     own = CoDiPipeline.from_pretrained(bundle, torch_dtype=torch.float32)
     before = latents(own, inputs="a ball", outputs=["image"])["image"]

@@ -8,10 +8,11 @@ import torch
 
 from codi import CoDiPipeline
 from codi.training.critic import CRITICS, Critic
-from codi.training.practice import STEPS, Leaders, Run, Runs, became, first_events, rehearse
-from codi.types import Tokens
+from codi.training.practice import STEPS, Leaders, Run, Runs, Standing, became, first_events, rehearse
+from codi.types import ClipSpec, Tokens
 from codi.worlds.sounding_shapes.factors import FACTORS as VALUES
 from codi.worlds.sounding_shapes.factors import MOTIONS
+from tests.samples import clicks
 
 PAIR = ("video", "audio")
 FACTORS = 5
@@ -32,6 +33,41 @@ def run_and_call(bundle):
     options = {"bridge_renewal": 1.0, "num_inference_steps": STEPS, "num_outputs_per_prompt": 2}
     pipe(outputs=PAIR, seed=7, callback_on_step_end=keep, **options)
     return run, after
+
+
+@pytest.fixture(scope="module")
+def run_beside_and_call(bundle):
+    """A practice run beside a sound, what stood in it, and the pipeline's latents after each step of the same call."""
+    pipe = CoDiPipeline.from_pretrained(bundle, outputs="video", given="audio")
+    engines = {name: pipe.engine(name) for name in PAIR}
+    torch.manual_seed(0)
+    nothing, named = Tokens(torch.zeros(1, 8, 256)), torch.tensor([[-1, 3, -1, -1, -1]])
+    clip, shows = ClipSpec(), torch.tensor([[0, 3, 1, 2, 2]])
+    events = torch.eye(16)[[5]]
+    sound = engines["audio"].encode(clicks(), clip)
+    standing = Standing("audio", sound, engines["audio"].clock(clip), shows, events)
+    critics: dict[str, Critic] = {"video": CRITICS["video"]()}
+    run = rehearse(engines, {"video": pipe.video_scheduler}, nothing, named, critics, pipe.defaults, 7, standing)
+    after = []
+    keep = lambda pipe, index, latents: after.append(latents["video"])  # noqa: E731
+    options = {"weights": {"audio": 0.0}, "bridge_renewal": 1.0, "num_inference_steps": STEPS, "seed": 7}
+    pipe(outputs="video", given={"audio": clicks()}, callback_on_step_end=keep, **options)
+    return run, standing, after
+
+
+def test_a_run_beside_a_given_passes_what_the_pipeline_passes(run_beside_and_call):
+    run, _, after = run_beside_and_call
+    for k in range(1, STEPS):
+        assert torch.allclose(run.latents["video"][k], after[k - 1], atol=1e-4), k
+
+
+def test_what_stands_in_a_run_stays_and_says_what_is_right(run_beside_and_call):
+    run, standing, _ = run_beside_and_call
+    assert all(torch.equal(latent, standing.latent) for latent in run.latents["audio"])
+    _, levels = run.moments(np.random.default_rng(0))
+    assert levels["audio"].tolist() == [0.0] and levels["video"] > 0
+    assert run.named.tolist() == run.became["audio"].tolist() == standing.shows.tolist()
+    assert run.events is standing.events
 
 
 def test_a_run_passes_what_the_pipeline_passes(run_and_call):
