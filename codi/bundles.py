@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from codi.manifest import MANIFEST, described
 from codi.types import InputError
 
 DEFAULT = "codi-mini"
@@ -97,9 +98,10 @@ def pipeline_name(folder: Path) -> str:
 
 
 def bundle_hash(folder: Path) -> str:
-    """SHA-256 of the bundle's manifest of hashes, or of its index where it has no manifest."""
-    manifest = folder / "manifest.json"
-    return hashlib.sha256((manifest if manifest.is_file() else folder / _INDEX).read_bytes()).hexdigest()
+    """SHA-256 of the bundle's manifest of hashes, or, where it has none, of what that would say."""
+    manifest = folder / MANIFEST
+    text = manifest.read_bytes() if manifest.is_file() else described(folder).encode()
+    return hashlib.sha256(text).hexdigest()
 
 
 def components(folder: Path) -> Iterator[Component]:

@@ -13,12 +13,16 @@ FORMAT = 1
 _REMEDY = "restore the bundle, from git or the wheel"
 
 
-def write_manifest(folder: Path) -> None:
-    """Describe the files of a bundle as they are now."""
+def described(folder: Path) -> str:
+    """The manifest of a bundle's files as they are now."""
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name not in (MANIFEST, "README.md"))
     rows = {str(p.relative_to(folder)): {"bytes": p.stat().st_size, "sha256": _sha256(p)} for p in files}
-    text = json.dumps({"format": FORMAT, "files": rows}, indent=1, sort_keys=True)
-    (folder / MANIFEST).write_text(text + "\n")
+    return json.dumps({"format": FORMAT, "files": rows}, indent=1, sort_keys=True) + "\n"
+
+
+def write_manifest(folder: Path) -> None:
+    """Describe the files of a bundle in it."""
+    (folder / MANIFEST).write_text(described(folder))
 
 
 def check_bundle(folder: Path) -> None:

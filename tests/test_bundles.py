@@ -9,6 +9,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from codi import bundles
+from codi.manifest import write_manifest
 from codi.types import InputError
 
 
@@ -56,12 +57,21 @@ def test_a_truncated_weight_file_is_named(bundle: Path, cut: int) -> None:
         list(bundles.components(bundle))
 
 
-def test_the_hash_follows_the_manifest(bundle: Path) -> None:
+def test_the_hash_is_of_the_files_with_a_manifest_or_without(bundle: Path) -> None:
     plain = bundles.bundle_hash(bundle)
-    (bundle / "manifest.json").write_text("{}")
-    described = bundles.bundle_hash(bundle)
-    (bundle / "model_index.json").write_text('{"_class_name": "Other"}')
-    assert plain != described == bundles.bundle_hash(bundle)
+    write_manifest(bundle)
+    assert bundles.bundle_hash(bundle) == plain
+    (bundle / "README.md").write_text("told anew")
+    assert bundles.bundle_hash(bundle) == plain, "what a card says changes nothing"
+
+
+def test_other_weights_have_another_hash(bundle: Path) -> None:
+    """Else an evaluation would go on with the samples of the weights before."""
+    plain, path = bundles.bundle_hash(bundle), bundle / "unet" / "w.safetensors"
+    weights = bytearray(path.read_bytes())
+    weights[-1] ^= 1
+    path.write_bytes(weights)
+    assert bundles.bundle_hash(bundle) != plain
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}"])
