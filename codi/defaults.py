@@ -18,16 +18,23 @@ class Company:
         others: all of them, made or given.
         given: of these, what is given.
         prompting: of these, those that prompt it.
+        asked: inputs that prompt it too.
     """
 
     others: Collection[str] = ()
     given: Collection[str] = ()
     prompting: Collection[str] = ()
+    asked: Collection[str] = ()
 
     @property
     def made(self) -> set[str]:
         """Of these, what is made."""
         return {*self.others}.difference(self.given)
+
+    def alone_with(self, given: str) -> bool:
+        """Whether nothing but that is there, and nothing but that prompts."""
+        there = {*self.others} == {*self.given} == {given}
+        return there and {*self.prompting, *self.asked} == {given}
 
 
 ALONE: Final = Company()
@@ -62,6 +69,23 @@ class Rule:
         return " ".join([f"{self.value:g}", *(words or ["with others"])])
 
 
+@dataclass(frozen=True)
+class Following:
+    """Scales of an output that reads a given, and no other output.
+
+    Attributes:
+        prompt: `Guidance.prompt`.
+        renewal: `Guidance.renewal`, where nothing else is there and nothing else prompts.
+    """
+
+    prompt: float
+    renewal: float = 1.0
+
+    def __str__(self) -> str:
+        renewed = f" and with nothing else new noise above {self.renewal:g}" if self.renewal < 1 else ""
+        return f"{self.prompt:g}{renewed}"
+
+
 def _first(rules: Iterable[Rule], company: Company, default: float) -> float:
     """The value of the first rule that holds."""
     return next((rule.value for rule in rules if rule.holds(company)), default)
@@ -76,7 +100,7 @@ class Defaults:
         guidance: of an output, but for what follows.
         beside: by modality, `Guidance.prompt` of an output that bridges join to other outputs; the first that holds
             counts.
-        following: by modality and given, `Guidance.prompt` of one that reads such a given, and no other output.
+        following: by modality and given, the scales of one that reads such a given, and no other output.
         bridge: by modality, `Guidance.bridge` of one that is made beside other outputs.
         interval: `Guidance.interval` of such an output.
         renewal: by modality, `Guidance.renewal`.
@@ -89,7 +113,7 @@ class Defaults:
     steps: int
     guidance: Guidance
     beside: Mapping[str, tuple[Rule, ...]] = field(default_factory=dict)
-    following: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    following: Mapping[str, Mapping[str, Following]] = field(default_factory=dict)
     bridge: Mapping[str, float] = field(default_factory=dict)
     interval: int = 1
     renewal: Mapping[str, float] = field(default_factory=dict)
@@ -109,15 +133,19 @@ class Defaults:
             prompt=self._prompt(output, joined, company),
             bridge=bridge,
             interval=self.interval if joined else self.guidance.interval,
-            renewal=self.renewal.get(output, self.guidance.renewal),
+            renewal=self._renewal(output, company),
             prompting=self.prompting.get(output, self.guidance.prompting),
         )
 
     def _prompt(self, output: str, joined: bool, company: Company) -> float:
         if joined:
             return _first(self.beside.get(output, ()), company, self.guidance.prompt)
-        scales = [scale for name, scale in self.following.get(output, {}).items() if name in company.given]
+        scales = [one.prompt for name, one in self.following.get(output, {}).items() if name in company.given]
         return min(scales, default=self.guidance.prompt)
+
+    def _renewal(self, output: str, company: Company) -> float:
+        followed = [one for name, one in self.following.get(output, {}).items() if company.alone_with(name)]
+        return followed[0].renewal if followed else self.renewal.get(output, self.guidance.renewal)
 
     def tells(self, output: str, level: float | None = None) -> bool:
         """Whether an output prompts those that read it, at the level that is asked for or its own."""
@@ -137,7 +165,7 @@ CODI_MINI: Final = Defaults(
         "video": (Rule(2.25, prompted=("text",), without=("audio",)), Rule(1.5)),
         "audio": (Rule(1.5, among=("video",), without=("text",)), Rule(1.0)),
     },
-    following={"video": {"audio": 1.75}},
+    following={"video": {"audio": Following(1.75, renewal=0.8)}},
     bridge={"text": 1.0},
     interval=2,
     renewal={"audio": 0.7},
@@ -152,9 +180,11 @@ CODI_MINI: Final = Defaults(
 )
 """codi-mini's figures are measured at these (why: docs/choices.md). What other outputs tell moves clips and sounds as
 the prompt does: beside three times the prompt's own push they keep to themselves, but for a clip whose words are
-settled and that hears no sound. A sound needs none where words are made along, with a clip alone some. A text that is
-pushed says the same in most samples, and all follow it. In the last steps what others tell pushes a settled clip off
-what the world looks like. A sound settles early, a text at once (its sampler), and prompts the others from the fourth
-step on; after half of the steps a text hardly changes, nor does a sound beside texts and pictures, nor, where a text
-prompts it, a picture after three quarters, or a clip beside a sound; without one it is left alone sooner. A picture and
-others meet best in a text that nobody asked for. What the prompt changes differs little from one step to the next."""
+settled and that hears no sound. A sound needs none where words are made along, with a clip alone some. A clip that
+has nothing but a given sound begins from noise that knows nothing of it: new noise, as long as it matters, lets the
+sound decide. A text that is pushed says the same in most samples, and all follow it. In the last steps what others tell
+pushes a settled clip off what the world looks like. A sound settles early, a text at once (its sampler), and prompts
+the others from the fourth step on; after half of the steps a text hardly changes, nor does a sound beside texts and
+pictures, nor, where a text prompts it, a picture after three quarters, or a clip beside a sound; without one it is left
+alone sooner. A picture and others meet best in a text that nobody asked for. What the prompt changes differs little
+from one step to the next."""

@@ -152,7 +152,12 @@ def resolve(  # noqa: PLR0913  the arguments of the call
         along = names_of(companions)
         _check_companions(along, wanted, stands[0])
     weighed = _weights(weights or {}, {*prompts[0], *stands[0]})
-    prompting = {name: weighed.get(name, 1.0) > 0 and name not in prompts[0] for name in stands[0]}
+    heard = [name for name in (*prompts[0], *stands[0]) if weighed.get(name, 1.0) > 0]
+    around = Company(
+        given=stands[0].keys(),
+        prompting=[name for name in heard if name not in prompts[0]],
+        asked=[name for name in heard if name in prompts[0]],
+    )
     return Call(
         inputs=prompts,
         outputs=wanted,
@@ -160,7 +165,7 @@ def resolve(  # noqa: PLR0913  the arguments of the call
         given=stands,
         negative=refused,
         weights=weighed,
-        guidance=_guidance((*wanted, *along), asked, timed, prompting, refuses=bool(refused[0])),
+        guidance=_guidance((*wanted, *along), asked, timed, around, refuses=bool(refused[0])),
         clip=clip,
         steps=_whole("num_inference_steps", defaults.steps if steps is None else steps, 1),
         seed=_whole("seed", 0 if seed is None else seed, 0),
@@ -295,15 +300,15 @@ def _weights(weights: Mapping[str, float], named: Collection[str]) -> dict[str, 
 
 
 def _guidance(
-    outputs: Sequence[str], asked: Mapping[str, Scale], defaults: Defaults, given: Mapping[str, bool], refuses: bool
+    outputs: Sequence[str], asked: Mapping[str, Scale], defaults: Defaults, around: Company, refuses: bool
 ) -> dict[str, Guidance]:
     """By output, what is asked for, and the defaults where nothing is.
 
     Args:
-        given: who else is there, and whether it prompts.
+        around: what is given, and what prompts, whatever is made.
         refuses: whether there is a negative prompt.
     """
-    companies = _companies(outputs, asked, defaults, given)
+    companies = _companies(outputs, asked, defaults, around)
     bridged = {output: _bridged(output, asked, defaults, company) for output, company in companies.items()}
     made = {}
     for output, scales in bridged.items():
@@ -319,14 +324,14 @@ def _guidance(
 
 
 def _companies(
-    outputs: Sequence[str], asked: Mapping[str, Scale], defaults: Defaults, given: Mapping[str, bool]
+    outputs: Sequence[str], asked: Mapping[str, Scale], defaults: Defaults, around: Company
 ) -> dict[str, Company]:
     """By output, whom it is made beside; arguments as of `_guidance`."""
     levels = {name: _own("bridge_prompting", asked["bridge_prompting"], name) for name in outputs}
-    stands = set(given).difference(outputs)
-    prompting = {name for name, level in levels.items() if defaults.tells(name, level)}
-    prompting |= {name for name in stands if given[name]}
-    return {name: Company({*outputs, *stands} - {name}, stands, prompting - {name}) for name in outputs}
+    stands = {*around.given}.difference(outputs)
+    telling = {name for name, level in levels.items() if defaults.tells(name, level)}
+    telling |= stands.intersection(around.prompting)
+    return {name: Company({*outputs, *stands} - {name}, stands, telling - {name}, around.asked) for name in outputs}
 
 
 def _bridged(output: str, asked: Mapping[str, Scale], defaults: Defaults, company: Company = ALONE) -> Guidance:

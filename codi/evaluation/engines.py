@@ -66,7 +66,7 @@ class PipelineEngine:
         defaults = self.pipeline.defaults
         beside = [f" ({name} {', else '.join(map(str, rules))})" for name, rules in defaults.beside.items()]
         followed = [(name, *one) for name, scales in defaults.following.items() for one in scales.items()]
-        following = [f" ({name} to a given {given} {scale:g})" for name, given, scale in followed]
+        following = [f" ({name} to a given {given} {scale})" for name, given, scale in followed]
         guided = "".join([f"{defaults.guidance.prompt:g}", *beside, *following])
         if defaults.interval != defaults.guidance.interval and "guidance_interval" not in self.options:
             guided += f" (with others in every {defaults.interval} steps)"

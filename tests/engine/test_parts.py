@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from codi import CoDiPipeline
-from codi.defaults import CODI_MINI, Company, Defaults, Rule
+from codi.defaults import CODI_MINI, Company, Defaults, Following, Rule
 from codi.guidance import Guidance
 from codi.manifest import write_manifest
 from codi.networks.patch_autoencoder import PatchAutoencoder
@@ -227,10 +227,36 @@ def test_the_first_early_end_that_holds_counts():
     assert [str(one) for one in early] == ["0.6 prompted by text and image", "0.2 without video"]
 
 
+FOLLOWING = {"audio": Following(2.0, renewal=0.8), "text": Following(1.5)}
+
+
 def test_of_several_givens_the_least_scale_counts():
-    defaults = Defaults(20, Guidance(), following={"video": {"audio": 2.0, "text": 1.5}})
+    defaults = Defaults(20, Guidance(), following={"video": FOLLOWING})
     assert defaults.of("video", False, Company(("audio", "text"), ("audio", "text"))).prompt == 1.5
     assert defaults.of("video", False, Company(("audio", "text"), ("audio",))).prompt == 2.0
+    assert [str(one) for one in FOLLOWING.values()] == ["2 and with nothing else new noise above 0.8", "1.5"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "renewal"),
+    [
+        ({"given": {"audio": 1}}, 0.8),
+        ({"given": {"audio": 1}, "negative": "a ball"}, 0.8),
+        ({"given": {"audio": 1}, "bridge_renewal": 0.5}, 0.5),
+        ({"given": {"audio": 1}, "inputs": "a ball"}, 0.3),
+        ({"given": {"audio": 1}, "inputs": "a ball", "weights": {"text": 0.0}}, 0.8),
+        ({"given": {"audio": 1}, "weights": {"audio": 0.0}}, 0.3),
+        ({"given": {"audio": 1, "text": "a ball"}}, 0.3),
+        ({"given": {"audio": 1}, "outputs": ["video", "image"]}, 0.3),
+        ({"inputs": {"audio": 1}}, 0.3),
+        ({"given": {"text": "a ball"}}, 1.0),
+        ({}, 0.3),
+    ],
+)
+def test_what_has_nothing_but_a_given_gets_new_noise_of_its_own(asked, renewal):
+    defaults = Defaults(20, Guidance(renewal=0.3), following={"video": FOLLOWING})
+    made = call(**({"inputs": None, "outputs": ["video"], "defaults": defaults, "companions": []} | asked))
+    assert made.guidance["video"].renewal == renewal
 
 
 def test_a_bundle_from_before_a_part_was_added_is_refused(bundle, tmp_path):

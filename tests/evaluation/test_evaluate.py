@@ -260,7 +260,7 @@ def test_figures_tell_their_bundle_and_defaults_even_where_nobody_named_them(pip
     guided = (
         "guidance_scale 3 (text 1.25 with others) (video 2.25 prompted by text without audio, else 1.5 with others)"
         " (audio 1.5 with video without text, else 1 with others)"
-        " (video to a given audio 1.75) (with others in every 2 steps)"
+        " (video to a given audio 1.75 and with nothing else new noise above 0.8) (with others in every 2 steps)"
     )
     along = ["companions text (of image with others)", f"bridge_prompting text below {PROMPTING:g}"]
     assert engine.settings == ", ".join(["bundle 0123456789ab", steps, guided, *bridges, *along])
