@@ -259,8 +259,8 @@ class CoDiPipeline(DiffusionPipeline):
             bridge_renewal: noise level, 0 to 1, above which outputs that read others, no part of them given, get
                 new noise at every step, so that what they begin from does not decide before the others can; 1 for
                 never. Of all outputs or by modality; where it names none, 0.7 for audio, 0.8 for a clip made from a
-                given sound and nothing else, never for others. Outputs of which a part stands get it above 0.7 in any case. Of Euler samplers of rectified flow alone;
-                others ignore it.
+                given sound and nothing else, never for others. Outputs of which a part stands get it above 0.7 in any
+                case. Of Euler samplers of rectified flow alone; others ignore it.
             bridge_prompting: noise level, 0 to 1, below which an output prompts those that read it with what it is
                 about to become, as a given would; 0 for never. Whatever the spans above. Of all outputs or by
                 modality; where it names none, 0.55 for text, never for others. Of samplers of rectified flow alone;
