@@ -98,10 +98,12 @@ def pipeline_name(folder: Path) -> str:
 
 
 def bundle_hash(folder: Path) -> str:
-    """SHA-256 of the bundle's manifest of hashes, or, where it has none, of what that would say."""
+    """SHA-256 of the bundle's manifest of hashes, or, where it has none, of what that would say of its components."""
     manifest = folder / MANIFEST
-    text = manifest.read_bytes() if manifest.is_file() else described(folder).encode()
-    return hashlib.sha256(text).hexdigest()
+    if manifest.is_file():
+        return hashlib.sha256(manifest.read_bytes()).hexdigest()
+    named = [name for name in json.loads((folder / _INDEX).read_text("utf-8")) if not name.startswith("_")]
+    return hashlib.sha256(described(folder, (_INDEX, *named)).encode()).hexdigest()
 
 
 def components(folder: Path) -> Iterator[Component]:

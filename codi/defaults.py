@@ -32,9 +32,8 @@ class Company:
         return {*self.others}.difference(self.given)
 
     def alone_with(self, given: str) -> bool:
-        """Whether nothing but that is there, and nothing but that prompts."""
-        there = {*self.others} == {*self.given} == {given}
-        return there and {*self.prompting, *self.asked} == {given}
+        """Whether nothing but that is there, and it prompts, and nothing else does."""
+        return {*self.others} == {*self.given} == {*self.prompting} == {given} and not self.asked
 
 
 ALONE: Final = Company()
@@ -75,15 +74,11 @@ class Following:
 
     Attributes:
         prompt: `Guidance.prompt`.
-        renewal: `Guidance.renewal`, where nothing else is there and nothing else prompts.
+        renewal: `Guidance.renewal`, where nothing else is there and nothing else prompts; None for what it is else.
     """
 
     prompt: float
-    renewal: float = 1.0
-
-    def __str__(self) -> str:
-        renewed = f" and with nothing else new noise above {self.renewal:g}" if self.renewal < 1 else ""
-        return f"{self.prompt:g}{renewed}"
+    renewal: float | None = None
 
 
 def _first(rules: Iterable[Rule], company: Company, default: float) -> float:
@@ -144,8 +139,9 @@ class Defaults:
         return min(scales, default=self.guidance.prompt)
 
     def _renewal(self, output: str, company: Company) -> float:
-        followed = [one for name, one in self.following.get(output, {}).items() if company.alone_with(name)]
-        return followed[0].renewal if followed else self.renewal.get(output, self.guidance.renewal)
+        own = self.renewal.get(output, self.guidance.renewal)
+        followed = [one.renewal for name, one in self.following.get(output, {}).items() if company.alone_with(name)]
+        return next((level for level in followed if level is not None), own)
 
     def tells(self, output: str, level: float | None = None) -> bool:
         """Whether an output prompts those that read it, at the level that is asked for or its own."""

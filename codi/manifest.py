@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Collection
 from pathlib import Path
 
 from codi.types import InputError
@@ -13,9 +14,11 @@ FORMAT = 1
 _REMEDY = "restore the bundle, from git or the wheel"
 
 
-def described(folder: Path) -> str:
-    """The manifest of a bundle's files as they are now."""
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name not in (MANIFEST, "README.md"))
+def described(folder: Path, parts: Collection[str] | None = None) -> str:
+    """The manifest of a bundle's files as they are now; of those in the folders or files `parts` alone, if named."""
+    found = [folder] if parts is None else [folder / part for part in parts]
+    paths = {path for place in found for path in (place, *place.rglob("*"))}
+    files = sorted(p for p in paths if p.is_file() and p.name not in (MANIFEST, "README.md"))
     rows = {str(p.relative_to(folder)): {"bytes": p.stat().st_size, "sha256": _sha256(p)} for p in files}
     return json.dumps({"format": FORMAT, "files": rows}, indent=1, sort_keys=True) + "\n"
 

@@ -109,8 +109,8 @@ class CoDiPipeline(DiffusionPipeline):
         bridge_prompting: Scale = None,
     ) -> set[str]:
         """Components that a request needs; arguments as of `from_pretrained`."""
-        asks, stands, makes = modalities_of(inputs), modalities_of(given), modalities_of(outputs)
-        makes += cls.defaults.along(makes, stands) if companions is None else modalities_of(companions)
+        asks, stands, makes = modalities_of(inputs, "inputs"), modalities_of(given, "given"), modalities_of(outputs)
+        makes += cls.defaults.along(makes, stands) if companions is None else modalities_of(companions, "companions")
         told = (*asks, *stands) if cls.givens_prompt else asks
         prompts = cls.prompters(tuple(dict.fromkeys(told)))
         table = cls.modalities()
@@ -168,7 +168,8 @@ class CoDiPipeline(DiffusionPipeline):
         check_bundle(folder)
         left_out: dict[str, None] = {}
         if not (inputs is None and given is None and outputs is None):
-            needed = cls.needed(inputs or (), given or (), outputs or (), companions, bridge_prompting)
+            asks, stands, makes = (() if named is None else named for named in (inputs, given, outputs))
+            needed = cls.needed(asks, stands, makes, companions, bridge_prompting)
             cls.check_parts(folder, needed)
             left_out = {name: None for name in component_names(cls.modalities()) if name not in needed}
             options = left_out | options

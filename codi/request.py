@@ -208,28 +208,28 @@ def along_with(
     return tuple(name for name in found if makeable is None or name in makeable)
 
 
-def names_of(named: Iterable[str] | str) -> tuple[str, ...]:
+def names_of(named: Iterable[str] | str, argument: str = "outputs") -> tuple[str, ...]:
     """One modality's name, or several.
 
     Raises:
-        InputError: neither.
+        InputError: neither, by the argument's name.
     """
     if isinstance(named, str):
         return (named,)
     if isinstance(named, Iterable):
         return tuple(named)
-    raise InputError("outputs", f"is {kind_of(named)}", "give modalities by name")
+    raise InputError(argument, f"is {kind_of(named)}", "give modalities by name")
 
 
-def modalities_of(named: Iterable[str] | str) -> tuple[str, ...]:
+def modalities_of(named: Iterable[str] | str, argument: str = "outputs") -> tuple[str, ...]:
     """The same, of modalities that there are.
 
     Raises:
         InputError: neither, or no modality.
     """
-    names = names_of(named)
+    names = names_of(named, argument)
     for name in names:
-        if name not in registry():
+        if not isinstance(name, str) or name not in registry():
             raise InputError(str(name), "is not a modality", f"choose among {', '.join(registry())}")
     return names
 

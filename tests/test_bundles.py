@@ -17,7 +17,7 @@ from codi.types import InputError
 def bundle(tmp_path: Path) -> Path:
     folder = tmp_path / "mine"
     (folder / "unet").mkdir(parents=True)
-    (folder / "model_index.json").write_text('{"_class_name": "CoDiPipeline"}')
+    (folder / "model_index.json").write_text('{"_class_name": "CoDiPipeline", "unet": ["diffusers", "UNet2DModel"]}')
     save_file({"a": np.zeros((3, 4), np.float16), "b": np.zeros(5, np.float32)}, folder / "unet" / "w.safetensors")
     return folder
 
@@ -63,6 +63,13 @@ def test_the_hash_is_of_the_files_with_a_manifest_or_without(bundle: Path) -> No
     assert bundles.bundle_hash(bundle) == plain
     (bundle / "README.md").write_text("told anew")
     assert bundles.bundle_hash(bundle) == plain, "what a card says changes nothing"
+
+
+def test_what_is_written_beside_the_components_changes_no_hash(bundle: Path) -> None:
+    plain = bundles.bundle_hash(bundle)
+    (bundle / "out").mkdir()
+    (bundle / "out" / "video.mp4").write_bytes(b"made")
+    assert bundles.bundle_hash(bundle) == plain
 
 
 def test_other_weights_have_another_hash(bundle: Path) -> None:

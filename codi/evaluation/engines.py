@@ -66,7 +66,7 @@ class PipelineEngine:
         defaults = self.pipeline.defaults
         beside = [f" ({name} {', else '.join(map(str, rules))})" for name, rules in defaults.beside.items()]
         followed = [(name, *one) for name, scales in defaults.following.items() for one in scales.items()]
-        following = [f" ({name} to a given {given} {scale})" for name, given, scale in followed]
+        following = [f" ({name} to a given {given} {scale.prompt:g})" for name, given, scale in followed]
         guided = "".join([f"{defaults.guidance.prompt:g}", *beside, *following])
         if defaults.interval != defaults.guidance.interval and "guidance_interval" not in self.options:
             guided += f" (with others in every {defaults.interval} steps)"
@@ -84,6 +84,11 @@ class PipelineEngine:
             along = dict.fromkeys(defaults.companions.values())
             whose = {other: [name for name, its in defaults.companions.items() if its == other] for other in along}
             told["companions"] = " ".join(f"{other} (of {' '.join(of)} with others)" for other, of in whose.items())
+        if "bridge_renewal" not in self.options:
+            renewed = [f"{name} with others above {level:g}" for name, level in defaults.renewal.items()]
+            only = "with nothing but a given"
+            renewed += [f"{n} {only} {g} above {one.renewal:g}" for n, g, one in followed if one.renewal is not None]
+            told["bridge_renewal"] = ", ".join(renewed)
         if "bridge_prompting" not in self.options:
             told |= {f"bridge_prompting {name}": f"below {level:g}" for name, level in defaults.prompting.items()}
         return ", ".join([f"bundle {self.identity[:12]}", *(f"{name} {value}" for name, value in told.items())])

@@ -194,8 +194,10 @@ class Objective:
 
     def _standing(self, clean: Latents, rows: np.ndarray, rng: np.random.Generator) -> Standing:
         """One modality of a batch of scenes, to be given."""
-        name = self.settings.given or str(rng.choice(list(clean)))
-        return Standing(name, *clean[name], shown_facts(name, self.clips.facts[rows]), self.clips.events[rows])
+        asked = self.settings.given
+        name = asked if asked in clean else str(rng.choice(list(clean)))
+        events = self.clips.events[rows] if name in EVENTFUL else None
+        return Standing(name, *clean[name], shown_facts(name, self.clips.facts[rows]), events)
 
     def _drawn(self, rng: np.random.Generator) -> dict[str, Engine]:
         return {name: self.engines[name] for name in self.sets[rng.choice(len(self.sets), p=self.odds)]}

@@ -42,14 +42,14 @@ class Standing:
         latent: [batch, ...] clean.
         clock: its.
         shows: [batch, factors] facts that it shows, else -1.
-        events: [batch, frames] 1 where something happens.
+        events: [batch, frames] 1 where something happens; None where it does not show when.
     """
 
     name: str
     latent: torch.Tensor
     clock: torch.Tensor
     shows: torch.Tensor
-    events: torch.Tensor
+    events: torch.Tensor | None
 
 
 @dataclass(frozen=True)
@@ -199,7 +199,7 @@ def _beside(run: Run, standing: Standing) -> Run:
         named=torch.where(run.named < 0, standing.shows, run.named),
         latents={**run.latents, standing.name: standing.latent.expand(STEPS, *standing.latent.shape)},
         became={**run.became, standing.name: standing.shows},
-        events=standing.events,
+        events=run.events if standing.events is None else standing.events,
     )
 
 

@@ -122,6 +122,21 @@ def test_one_modality_to_load_is_named_without_a_list(bundle):
 
 
 @pytest.mark.parametrize("argument", ["inputs", "given", "outputs", "companions"])
+@pytest.mark.parametrize(
+    ("named", "told"),
+    [
+        (5, r"is of type int; give modalities by name"),
+        ("", r"^: is not a modality; choose among "),
+        ([["video"]], r"^\['video'\]: is not a modality"),
+    ],
+)
+def test_what_is_to_be_loaded_is_named(bundle, argument, named, told):
+    told = f"^{argument}: {told}" if named == 5 else told
+    with pytest.raises(InputError, match=told):
+        CoDiPipeline.from_pretrained(bundle, **{"outputs": ["video"], argument: named})
+
+
+@pytest.mark.parametrize("argument", ["inputs", "given", "outputs", "companions"])
 def test_what_is_to_be_loaded_must_be_a_modality(bundle, argument):
     with pytest.raises(InputError, match=r"^smell: is not a modality; choose among audio, image, text, video$"):
         CoDiPipeline.from_pretrained(bundle, **{"outputs": ["video"], argument: ["smell"]})

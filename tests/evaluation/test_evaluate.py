@@ -260,10 +260,16 @@ def test_figures_tell_their_bundle_and_defaults_even_where_nobody_named_them(pip
     guided = (
         "guidance_scale 3 (text 1.25 with others) (video 2.25 prompted by text without audio, else 1.5 with others)"
         " (audio 1.5 with video without text, else 1 with others)"
-        " (video to a given audio 1.75 and with nothing else new noise above 0.8) (with others in every 2 steps)"
+        " (video to a given audio 1.75) (with others in every 2 steps)"
     )
-    along = ["companions text (of image with others)", f"bridge_prompting text below {PROMPTING:g}"]
+    renewed = "bridge_renewal audio with others above 0.7, video with nothing but a given audio above 0.8"
+    along = ["companions text (of image with others)", renewed, f"bridge_prompting text below {PROMPTING:g}"]
     assert engine.settings == ", ".join(["bundle 0123456789ab", steps, guided, *bridges, *along])
+
+
+def test_figures_do_not_tell_of_new_noise_that_an_option_replaced(pipe):
+    told = PipelineEngine(pipe, {"bridge_renewal": 1.0}, "0123").settings
+    assert "bridge_renewal 1.0" in told and "a given audio above" not in told
 
 
 def test_paired_differences_find_what_bridges_bring():

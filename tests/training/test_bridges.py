@@ -12,7 +12,7 @@ from codi.training.__main__ import configured
 from codi.training.bridges import certainty, draw_pair_levels, judged
 from codi.training.critic import CRITICS, ClipCritic
 from codi.training.joint import joint_pass
-from codi.training.telling import told_facts
+from codi.training.telling import shown_facts, told_facts
 from codi.types import ClipSpec, Tokens
 
 PAIR = ("video", "audio")
@@ -176,3 +176,27 @@ def test_a_run_serves_as_many_steps_as_the_settings_say(objective):
         objective.loss(np.random.default_rng(step), 2)
         runs.append(objective.runs.kept[-1] if objective.runs.kept else None)
     assert [runs[k] is runs[k - 2] for k in (3, 5, 7)] == [True, False, True]
+
+
+@pytest.mark.parametrize("side", PAIR)
+def test_a_run_beside_a_given_asks_for_what_that_shows(objective, side):
+    objective.settings.practice_given, objective.settings.given = 1.0, side
+    for step in range(2):
+        losses = objective.loss(np.random.default_rng(step), 2)
+    (run,) = objective.runs.kept
+    assert torch.isfinite(losses["loss"]) and run.levels[side].tolist() == [0.0] * len(run.levels[side])
+    assert torch.equal(run.named, run.became[side]) and run.events is not None
+
+
+def test_a_side_that_a_set_lacks_is_another_of_the_set(objective):
+    objective.settings.practice_given, objective.settings.given = 1.0, "text"
+    for step in range(2):
+        objective.loss(np.random.default_rng(step), 2)
+    (run,) = objective.runs.kept
+    assert sum(not levels.any() for levels in run.levels.values()) == 1
+
+
+def test_a_picture_shows_no_motion_and_no_tempo():
+    facts = torch.tensor([[1, 2, 0, 3, 1]])
+    assert shown_facts("image", facts).tolist() == [[1, 2, 0, -1, -1]]
+    assert shown_facts("audio", facts).tolist() == facts.tolist()

@@ -38,20 +38,20 @@ def run_and_call(bundle):
 @pytest.fixture(scope="module")
 def run_beside_and_call(bundle):
     """A practice run beside a sound, what stood in it, and the pipeline's latents after each step of the same call."""
-    pipe = CoDiPipeline.from_pretrained(bundle, outputs="video", given="audio")
+    pipe = CoDiPipeline.from_pretrained(bundle, inputs="text", outputs="video", given="audio")
     engines = {name: pipe.engine(name) for name in PAIR}
     torch.manual_seed(0)
-    nothing, named = Tokens(torch.zeros(1, 8, 256)), torch.tensor([[-1, 3, -1, -1, -1]])
+    prompt, named = Tokens(pipe.engine("text").prompt(["a ball"])), torch.tensor([[-1, 4, -1, -1, -1]])
     clip, shows = ClipSpec(), torch.tensor([[0, 3, 1, 2, 2]])
     events = torch.eye(16)[[5]]
     sound = engines["audio"].encode(clicks(), clip)
     standing = Standing("audio", sound, engines["audio"].clock(clip), shows, events)
     critics: dict[str, Critic] = {"video": CRITICS["video"]()}
-    run = rehearse(engines, {"video": pipe.video_scheduler}, nothing, named, critics, pipe.defaults, 7, standing)
+    run = rehearse(engines, {"video": pipe.video_scheduler}, prompt, named, critics, pipe.defaults, 7, standing)
     after = []
     keep = lambda pipe, index, latents: after.append(latents["video"])  # noqa: E731
     options = {"weights": {"audio": 0.0}, "bridge_renewal": 1.0, "num_inference_steps": STEPS, "seed": 7}
-    pipe(outputs="video", given={"audio": clicks()}, callback_on_step_end=keep, **options)
+    pipe("a ball", "video", {"audio": clicks()}, callback_on_step_end=keep, **options)
     return run, standing, after
 
 
@@ -66,7 +66,8 @@ def test_what_stands_in_a_run_stays_and_says_what_is_right(run_beside_and_call):
     assert all(torch.equal(latent, standing.latent) for latent in run.latents["audio"])
     _, levels = run.moments(np.random.default_rng(0))
     assert levels["audio"].tolist() == [0.0] and levels["video"] > 0
-    assert run.named.tolist() == run.became["audio"].tolist() == standing.shows.tolist()
+    assert run.became["audio"].tolist() == standing.shows.tolist() == [[0, 3, 1, 2, 2]]
+    assert run.named.tolist() == [[0, 4, 1, 2, 2]], "the prompt goes first"
     assert run.events is standing.events
 
 
