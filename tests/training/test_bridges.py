@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pytest
 import torch
@@ -168,6 +170,31 @@ def test_every_second_step_is_of_a_run_and_all_teach_bridges_and_told_heads_alon
             module.zero_grad()
         for engine in engines.values():
             assert all(p.grad is None for p in engine.denoiser.model.parameters() if not p.requires_grad)
+
+
+def _hashes(engine):
+    """Of the base's weights, and of those of its readers."""
+    base, readers = hashlib.sha256(), hashlib.sha256()
+    learnt = {id(p) for p in engine.denoiser.port.bridge.parameters()}
+    for _, weight in sorted(engine.denoiser.model.named_parameters()):
+        (readers if id(weight) in learnt else base).update(weight.detach().numpy().tobytes())
+    for weight in engine.denoiser.port.bridge.parameters():
+        readers.update(weight.detach().numpy().tobytes())
+    return base.hexdigest(), readers.hexdigest()
+
+
+def test_bases_hash_the_same_after_training_and_bridges_do_not(objective, engines):
+    before = {name: _hashes(engine) for name, engine in engines.items()}
+    parts = [part for e in engines.values() for part in (e.denoiser.model, e.denoiser.port.bridge, e.environment)]
+    weights = {id(weight): weight for part in parts for weight in part.parameters()}
+    optimizer = torch.optim.AdamW(weights.values(), lr=1e-3)
+    for step in range(2):
+        objective.loss(np.random.default_rng(step), 2)["loss"].backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    for name, engine in engines.items():
+        base, readers = _hashes(engine)
+        assert base == before[name][0] and readers != before[name][1]
 
 
 def test_a_run_serves_as_many_steps_as_the_settings_say(objective):
