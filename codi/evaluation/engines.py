@@ -88,7 +88,7 @@ class PipelineEngine:
             renewed = [f"{name} with others above {level:g}" for name, level in defaults.renewal.items()]
             only = "with nothing but a given"
             renewed += [f"{n} {only} {g} above {one.renewal:g}" for n, g, one in followed if one.renewal is not None]
-            told["bridge_renewal"] = ", ".join(renewed)
+            told |= {"bridge_renewal": ", ".join(renewed)} if renewed else {}
         if "bridge_prompting" not in self.options:
             told |= {f"bridge_prompting {name}": f"below {level:g}" for name, level in defaults.prompting.items()}
         return ", ".join([f"bundle {self.identity[:12]}", *(f"{name} {value}" for name, value in told.items())])

@@ -272,6 +272,11 @@ def test_figures_do_not_tell_of_new_noise_that_an_option_replaced(pipe):
     assert "bridge_renewal 1.0" in told and "a given audio above" not in told
 
 
+def test_figures_tell_of_no_new_noise_where_there_is_none(pipe, monkeypatch):
+    monkeypatch.setattr(CoDiPipeline, "defaults", replace(CODI_MINI, renewal={}, following={}))
+    assert "bridge_renewal" not in PipelineEngine(pipe, {}, "0123").settings
+
+
 def test_paired_differences_find_what_bridges_bring():
     on = sample_cell(Oracle(), TIMED, 24, seed=1)
     off = sample_cell(Oracle(), replace(TIMED, options={"bridge_scale": 0.0}), 24, seed=1)
